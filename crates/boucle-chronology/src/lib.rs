@@ -1,0 +1,35 @@
+//! The recorded run of an event loop: who held the processor, when and for how long, and who was ready and had to wait.
+//!
+//! A face (Python or Rust) turns what the recorder wrote into a [`Chronology`]. From there everything is a pure
+//! function: [`analysis`] finds starvations and their victims, [`sentence`] tells them, [`text`] and [`svg`] draw,
+//! [`json`] serves scripts, [`format`](mod@format) turns a chronology into bytes and back.
+//!
+//! # Invariants
+//!
+//! * No I/O and no clock: bytes and times come in as arguments, bytes and text go out.
+//! * A picture states only what was recorded. What the recorder lost is counted and said.
+//! * Every picture is drawn from one [`layout`], so that text and SVG cannot disagree.
+//! * A [`Chronology`] that is analysed or drawn passes [`Chronology::check`], as everything does that was decoded, and an
+//!   [`Analysis`] is used with the chronology it is of. What does not may panic, and nothing else does.
+#![forbid(unsafe_code)]
+
+pub mod analysis;
+mod axis;
+pub mod format;
+pub mod json;
+mod label;
+pub mod layout;
+pub mod model;
+mod name;
+pub mod quantity;
+pub mod sentence;
+pub mod svg;
+pub mod text;
+mod wrap;
+
+pub use analysis::Analysis;
+pub use format::{DecodeError, decode, encode};
+pub use layout::Layout;
+pub use model::{
+    Actor, ActorId, ActorKind, Chronology, Left, Nanos, Origin, Place, PlaceId, Step, StepId, Thread, ThreadId, Wake,
+};

@@ -1,0 +1,9 @@
+//! What the crate does, seen from outside.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod analysis;
+mod format;
+mod layout;
+mod pictures;
+mod random;
+mod scenes;
