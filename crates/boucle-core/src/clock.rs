@@ -1,0 +1,225 @@
+//! The only module that reads a clock.
+//!
+//! Two clocks, for two purposes. A [`Tick`] is a nanosecond of `CLOCK_MONOTONIC`, equal to Python's
+//! `time.monotonic()`: deadlines are made of it. A [`Stamp`] is whatever the processor reads fastest: the time stamp
+//! counter where it is invariant (8 ns, against 20 to 40 for the system call's vDSO), else the same nanoseconds. The
+//! recorder stamps each step and each enqueue, so it uses stamps; a [`Scale`] turns them into nanoseconds afterwards,
+//! when nobody is waiting.
+//!
+//! # Invariants
+//!
+//! * The scale is measured between two readings of both clocks: the first one this process made, and now. A longer
+//!   process has a better scale, and no call ever waits for a calibration longer than [`SHORTEST_BASELINE`].
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// The distance of two readings from which a scale can be trusted: reading both clocks is uncertain by about 50 ns,
+/// so that this gives four digits at worst.
+const SHORTEST_BASELINE: Duration = Duration::from_millis(1);
+
+/// A point in time: nanoseconds of `CLOCK_MONOTONIC`. Negative and far values are legal deadlines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tick(pub i64);
+
+impl Tick {
+    /// The time now.
+    pub fn now() -> Self {
+        let Timespec { tv_sec, tv_nsec } = clock_gettime(ClockId::Monotonic);
+        // Fits until the machine has been up for 292 years.
+        Self(tv_sec * 1_000_000_000 + tv_nsec)
+    }
+
+    /// The first tick at which `seconds` is not in the future. Rounds up: firing late is fine, firing early is not.
+    /// Saturates; NaN is the past, as in a comparison that never holds.
+    pub fn at_or_after(seconds: f64) -> Self {
+        Self((seconds * 1e9).ceil() as i64)
+    }
+
+    /// Seconds, as `time.monotonic()` gives them.
+    pub fn seconds(self) -> f64 {
+        self.0 as f64 * 1e-9
+    }
+
+    /// The time until `later`; zero if that is past.
+    pub fn until(self, later: Self) -> Duration {
+        Duration::from_nanos(later.0.saturating_sub(self.0).max(0) as u64)
+    }
+
+    /// This much later.
+    #[must_use]
+    pub fn after(self, delay: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(delay.as_nanos()).unwrap_or(i64::MAX)))
+    }
+}
+
+/// A reading of the fastest clock. Only differences of stamps mean something, and only through a [`Scale`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stamp(pub u64);
+
+impl Stamp {
+    /// The stamp now.
+    #[inline]
+    pub fn now() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if has_invariant_counter() {
+            // SAFETY: every x86-64 processor has the instruction; it reads a register and touches no memory.
+            return Self(unsafe { core::arch::x86_64::_rdtsc() });
+        }
+        Self(Tick::now().0 as u64)
+    }
+
+    /// How many units of this clock passed since `earlier`; zero if that is later.
+    #[inline]
+    pub fn since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+/// Whether the time stamp counter runs at one rate in every power state.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+fn has_invariant_counter() -> bool {
+    use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+
+    // 0 is unknown, 1 no, 2 yes. A plain load on the hot path; asking the processor traps to the hypervisor.
+    static ANSWER: AtomicU8 = AtomicU8::new(0);
+
+    #[cold]
+    fn ask() -> u8 {
+        use core::arch::x86_64::__cpuid;
+        const ADVANCED_POWER_MANAGEMENT: u32 = 0x8000_0007;
+        const INVARIANT_TSC: u32 = 1 << 8;
+        let known = __cpuid(0x8000_0000).eax >= ADVANCED_POWER_MANAGEMENT;
+        let invariant = known && __cpuid(ADVANCED_POWER_MANAGEMENT).edx & INVARIANT_TSC != 0;
+        let answer = 1 + u8::from(invariant);
+        ANSWER.store(answer, Relaxed);
+        answer
+    }
+
+    let answer = match ANSWER.load(Relaxed) {
+        0 => ask(),
+        known => known,
+    };
+    answer == 2
+}
+
+/// Both clocks, read at the same moment.
+#[derive(Clone, Copy, Debug)]
+struct Reading {
+    stamp: Stamp,
+    tick: Tick,
+}
+
+impl Reading {
+    fn now() -> Self {
+        // The stamp lies between two ticks; the closest pair of a few attempts leaves out an interruption in between.
+        let attempt = || {
+            let before = Tick::now();
+            let stamp = Stamp::now();
+            let after = Tick::now();
+            (after.0 - before.0, Self { stamp, tick: Tick(before.0 + (after.0 - before.0) / 2) })
+        };
+        let (mut best_gap, mut best) = attempt();
+        for _ in 0..4 {
+            let (gap, reading) = attempt();
+            if gap < best_gap {
+                (best_gap, best) = (gap, reading);
+            }
+        }
+        best
+    }
+
+    /// The first reading of this process.
+    fn first() -> Self {
+        static FIRST: OnceLock<Reading> = OnceLock::new();
+        *FIRST.get_or_init(Self::now)
+    }
+}
+
+/// How stamps and ticks correspond.
+#[derive(Clone, Copy, Debug)]
+pub struct Scale {
+    at: Reading,
+    nanos_per_stamp: f64,
+}
+
+impl Scale {
+    /// Makes the first reading, if no one has: the earlier, the better every later scale.
+    pub fn prepare() {
+        Reading::first();
+    }
+
+    /// The correspondence as well as it is known now.
+    pub fn measure() -> Self {
+        let first = Reading::first();
+        loop {
+            let at = Reading::now();
+            if first.tick.until(at.tick) >= SHORTEST_BASELINE {
+                let nanos_per_stamp = (at.tick.0 - first.tick.0) as f64 / at.stamp.since(first.stamp) as f64;
+                return Self { at, nanos_per_stamp };
+            }
+            std::hint::spin_loop();
+        }
+    }
+
+    /// The tick at which `stamp` was taken.
+    pub fn tick(&self, stamp: Stamp) -> Tick {
+        let offset = stamp.0.wrapping_sub(self.at.stamp.0) as i64;
+        Tick(self.at.tick.0 + (offset as f64 * self.nanos_per_stamp) as i64)
+    }
+
+    /// The stamp that was current `ago` before `now`.
+    #[inline]
+    pub fn earlier(&self, now: Stamp, ago: Duration) -> Stamp {
+        Stamp(now.0.saturating_sub((ago.as_nanos() as f64 / self.nanos_per_stamp) as u64))
+    }
+
+    /// Nanoseconds in a difference of stamps.
+    pub fn nanos(&self, stamps: f64) -> u64 {
+        (stamps * self.nanos_per_stamp) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_never_before_its_seconds() {
+        for seconds in [0.1, 0.000_000_000_1, 12.345_678_901, -3.3] {
+            assert!(Tick::at_or_after(seconds).0 as f64 >= seconds * 1e9);
+        }
+    }
+
+    #[test]
+    fn deadlines_out_of_range_saturate() {
+        assert_eq!(Tick::at_or_after(f64::INFINITY), Tick(i64::MAX));
+        assert_eq!(Tick::at_or_after(f64::NEG_INFINITY), Tick(i64::MIN));
+        assert_eq!(Tick(5).until(Tick(i64::MIN)), Duration::ZERO);
+        assert_eq!(Tick(5).after(Duration::MAX), Tick(i64::MAX));
+    }
+
+    #[test]
+    fn a_stamp_scales_to_the_tick_at_which_it_was_taken() {
+        let scale = Scale::measure();
+        let before = Tick::now();
+        let stamp = Stamp::now();
+        let after = Tick::now();
+        let tick = scale.tick(stamp);
+        // A scheduler may stop us between the readings, never make the stamp lie outside of them.
+        let slack = 100_000;
+        assert!(before.0 - slack <= tick.0 && tick.0 <= after.0 + slack, "{before:?} {tick:?} {after:?}");
+    }
+
+    #[test]
+    fn a_stamp_can_be_moved_back_by_a_duration() {
+        let scale = Scale::measure();
+        let now = Stamp::now();
+        let earlier = scale.earlier(now, Duration::from_secs(1));
+        let nanos = scale.nanos(now.since(earlier) as f64);
+        assert!(nanos.abs_diff(1_000_000_000) < 1_000, "{nanos}");
+    }
+}

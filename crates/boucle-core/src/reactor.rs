@@ -1,0 +1,74 @@
+//! The reactor: what waits for the kernel.
+//!
+//! # Contract
+//!
+//! * A registration names a descriptor, what is wanted of it and a *source*: whatever the face wants back when the
+//!   descriptor is ready. It is known by a [`Token`] until it ends; the token of an ended registration names nothing,
+//!   also after its slot was taken again. So an event that was reported before a registration ended, and read after,
+//!   is dropped.
+//! * Level-triggered: a descriptor that stays ready is reported in every wait.
+//! * An error or a hang-up is reported as readable and writable, since the next read or write tells which it is.
+//! * A registration whose descriptor was closed behind the reactor's back ends silently; ending it again is no error,
+//!   and registering the reused number is not either.
+//! * A wait is never shorter than asked for, unless something happened or a signal came.
+//!
+//! [`epoll`] is the kernel's; [`simulated`] is one in which tests decide what happens, under a clock of its own.
+
+pub mod epoll;
+pub mod registry;
+pub mod simulated;
+
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use crate::Result;
+pub use registry::Token;
+
+/// What is wanted of a descriptor.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// To read from it, or to accept.
+    pub read: bool,
+    /// To write to it, or to learn that it connected.
+    pub write: bool,
+}
+
+impl Interest {
+    /// Nothing.
+    pub const NONE: Self = Self { read: false, write: false };
+    /// To read.
+    pub const READ: Self = Self { read: true, write: false };
+    /// To write.
+    pub const WRITE: Self = Self { read: false, write: true };
+}
+
+/// What the kernel reported about a registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Which registration.
+    pub token: Token,
+    /// Whether a read would not block.
+    pub readable: bool,
+    /// Whether a write would not block.
+    pub writable: bool,
+}
+
+/// Waits for descriptors, each registered with a source.
+pub trait Reactor<S> {
+    /// Registers a descriptor.
+    fn register(&mut self, fd: RawFd, interest: Interest, source: S) -> Result<Token>;
+    /// Changes what is wanted.
+    fn change(&mut self, token: Token, interest: Interest) -> Result<()>;
+    /// Ends a registration and returns its source.
+    fn deregister(&mut self, token: Token) -> Result<S>;
+    /// The source of a registration.
+    fn source(&mut self, token: Token) -> Option<&mut S>;
+    /// How many registrations there are.
+    fn len(&self) -> usize;
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Waits until something happens or the time is up, and appends what happened.
+    fn wait(&mut self, timeout: Duration, events: &mut Vec<Event>) -> Result<()>;
+}

@@ -1,0 +1,164 @@
+//! One turn of the loop, as data: what runs next, and whether the loop may sleep before.
+//!
+//! A turn takes everything that was ready when it began, then what the kernel reported, then the timers that are due,
+//! and makes a batch of it. What the batch schedules waits for the next turn, so that a callback which reschedules
+//! itself cannot keep the loop from polling. That is also the batch's only bound: cutting it after so many items would
+//! change the order that asyncio promises.
+//!
+//! # Invariants
+//!
+//! * An item is either in here or being run. An interrupt between two items leaves the rest at the front of the queue.
+//! * The order is that of the calls: an item handed in by another thread stands before everything that was scheduled
+//!   after it, see [`Turn::merge`].
+//! * Each item carries since when it has been ready and what made it so: its wait is known when it runs.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::clock::{Scale, Stamp, Tick};
+use crate::inbox::Inbox;
+use crate::recorder::Cause;
+use crate::timers::{TimerKey, Timers};
+
+/// The longest sleep. Waking once a day for nothing costs nothing, and keeps every timeout within the kernel's range.
+const LONGEST_SLEEP: Duration = Duration::from_hours(24);
+
+/// An item that can run.
+#[derive(Debug)]
+pub struct Ready<T> {
+    /// What runs.
+    pub item: T,
+    /// Since when it could: the time of the call, a timer's deadline, the time of the kernel's report.
+    pub since: Stamp,
+    /// What made it ready.
+    pub cause: Cause,
+}
+
+/// What the loop may do before it collects its batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Work is ready and the kernel has nothing to report: no descriptor is watched.
+    Skip,
+    /// Work is ready: look what the kernel has to report, but do not sleep.
+    Poll,
+    /// Sleep until something happens, or for this long.
+    Sleep(Duration),
+}
+
+/// What is ready and what will be.
+#[derive(Debug)]
+pub struct Turn<T> {
+    ready: VecDeque<Ready<T>>,
+    timers: Timers<T>,
+    /// How many items of `ready` belong to the batch that runs now.
+    batch: usize,
+}
+
+impl<T> Default for Turn<T> {
+    fn default() -> Self {
+        Self { ready: VecDeque::new(), timers: Timers::default(), batch: 0 }
+    }
+}
+
+impl<T> Turn<T> {
+    /// Schedules an item for the next turn.
+    #[inline]
+    pub fn push(&mut self, item: T, since: Stamp, cause: Cause) {
+        self.ready.push_back(Ready { item, since, cause });
+    }
+
+    /// Schedules what other threads handed in. Called before [`Turn::push`] whenever the inbox is not empty, so that
+    /// an item handed in before a call runs before what the call schedules.
+    pub fn merge(&mut self, inbox: &Inbox<Ready<T>>) {
+        self.ready.extend(inbox.take());
+    }
+
+    /// Schedules an item for a deadline.
+    pub fn push_at(&mut self, deadline: Tick, item: T) -> TimerKey {
+        self.timers.insert(deadline, item)
+    }
+
+    /// Takes a timer out before it fires.
+    pub fn cancel(&mut self, key: TimerKey) -> Option<T> {
+        self.timers.remove(key)
+    }
+
+    /// Begins a turn: whether the loop may sleep, and for how long. A loop that was asked to stop polls once more and
+    /// runs what is ready, as asyncio does. `watching` says whether the kernel may have something to report but a wake:
+    /// a poll costs 90 ns, and a loop polls in every turn in which asyncio would see the difference.
+    pub fn begin(&self, now: Tick, stopping: bool, watching: bool) -> Wait {
+        let awake = if watching { Wait::Poll } else { Wait::Skip };
+        if stopping || !self.ready.is_empty() {
+            return awake;
+        }
+        match self.timers.next_deadline() {
+            Some(deadline) if deadline <= now => awake,
+            Some(deadline) => Wait::Sleep(now.until(deadline).min(LONGEST_SLEEP)),
+            None => Wait::Sleep(LONGEST_SLEEP),
+        }
+    }
+
+    /// Collects the batch of this turn: work that was already ready, then `events` in the order the kernel reported
+    /// them, then due timers. `stamp` is the same moment as `now`.
+    pub fn collect(
+        &mut self,
+        now: Tick,
+        stamp: Stamp,
+        scale: &Scale,
+        inbox: &Inbox<Ready<T>>,
+        events: impl IntoIterator<Item = T>,
+    ) {
+        if !inbox.is_empty() {
+            self.merge(inbox);
+        }
+        self.ready.extend(events.into_iter().map(|item| Ready { item, since: stamp, cause: Cause::IO }));
+        while let Some((deadline, item)) = self.timers.pop_due(now) {
+            let since = scale.earlier(stamp, deadline.until(now));
+            self.ready.push_back(Ready { item, since, cause: Cause::TIMER });
+        }
+        self.batch = self.ready.len();
+    }
+
+    /// The next item of the batch. `None` ends the turn.
+    #[inline]
+    pub fn pop(&mut self) -> Option<Ready<T>> {
+        self.batch = self.batch.checked_sub(1)?;
+        self.ready.pop_front()
+    }
+
+    /// Whether a timer is pending.
+    pub fn has_timers(&self) -> bool {
+        !self.timers.is_empty()
+    }
+
+    /// How many items are ready.
+    pub fn ready_len(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// How many timers are pending.
+    pub fn timers_len(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// The items that are ready, oldest first.
+    pub fn ready(&self) -> impl Iterator<Item = &T> {
+        self.ready.iter().map(|ready| &ready.item)
+    }
+
+    /// The items of the pending timers, in no particular order.
+    pub fn timers(&self) -> impl Iterator<Item = &T> {
+        self.timers.items()
+    }
+
+    /// Takes out everything that is ready, oldest first.
+    pub fn take_ready(&mut self) -> VecDeque<Ready<T>> {
+        self.batch = 0;
+        std::mem::take(&mut self.ready)
+    }
+
+    /// Takes out every pending timer.
+    pub fn take_timers(&mut self) -> Timers<T> {
+        std::mem::take(&mut self.timers)
+    }
+}
