@@ -1,0 +1,284 @@
+//! The directory: which number stands for which task and which code, so that a recorded step is four numbers.
+//!
+//! Numbers are given out once per process. Code is kept for ever, once: a program has a bounded number of functions.
+//! Tasks come and go, so only the names of the last [`REMEMBERED_TASKS`] are kept; older ones have long been overwritten in
+//! the ring too, unless hundreds of thousands of tasks live at once.
+//!
+//! # Invariants
+//!
+//! * A code object is held as long as its number is used: an address is never reused under a number.
+//! * A task is *not* held: recording must not change when a program's objects die. It is known by its address and by the
+//!   address of its coroutine, checked at each step, and forgotten when it ends.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::ptr::NonNull;
+
+use boucle_chronology::{Actor, ActorKind, Origin, Place};
+use boucle_core::recorder::chronicle::Names;
+use boucle_core::recorder::recent::Recent;
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use crate::frames;
+use crate::raw::{GilCell, GilOnce, Owned};
+
+/// How many tasks' names are kept.
+const REMEMBERED_TASKS: usize = 1 << 17;
+
+/// How many codes get a number. A program that makes code without end runs out of them, not out of memory.
+const MOST_CODES: usize = 1 << 16;
+
+/// The bit that makes an actor's number that of a code: a callback, which is not a task.
+pub(crate) const CALLBACK: u32 = 1 << 31;
+
+/// The number of code about which nothing is known.
+pub(crate) const UNKNOWN_CODE: u32 = 0;
+
+/// A hash of an address: a multiplication spreads its low bits, which are all that differs.
+#[derive(Default)]
+struct AddressHasher(u64);
+
+impl Hasher for AddressHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_usize(byte.into());
+        }
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        self.0 = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(26);
+    }
+}
+
+type ByAddress<V> = HashMap<usize, V, BuildHasherDefault<AddressHasher>>;
+
+/// A function, or something else that can be called.
+struct Code {
+    name: String,
+    file: String,
+    first_line: u32,
+    origin: Origin,
+    /// What its address stands for, held so that the address stays its own.
+    object: Owned,
+    /// Whether `object` is a code object, with lines.
+    has_lines: bool,
+    /// Whether it is how asyncio's pure-Python task steps or wakes up.
+    steps_a_task: bool,
+}
+
+/// A task that has not ended.
+struct LiveTask {
+    number: u32,
+    coroutine: usize,
+    /// Whether a step of it has been recorded.
+    begun: bool,
+}
+
+struct TaskName {
+    name: String,
+    code: u32,
+}
+
+/// What the numbers stand for.
+pub(crate) struct Directory {
+    codes: Vec<Code>,
+    codes_by_address: ByAddress<(u32, Origin)>,
+    live_tasks: ByAddress<LiveTask>,
+    task_names: Recent<TaskName>,
+}
+
+impl Default for Directory {
+    fn default() -> Self {
+        Self {
+            codes: Vec::new(),
+            codes_by_address: ByAddress::default(),
+            live_tasks: ByAddress::default(),
+            task_names: Recent::new(REMEMBERED_TASKS, CALLBACK),
+        }
+    }
+}
+
+static DIRECTORY: GilOnce<GilCell<Directory>> = GilOnce::new();
+static LIBRARY_FOLDERS: GilOnce<Vec<String>> = GilOnce::new();
+
+/// The directory of this process.
+pub(crate) fn get(py: Python<'_>) -> &GilCell<Directory> {
+    DIRECTORY.get(py)
+}
+
+/// Finds out which folders hold code that is not the user's.
+pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
+    let paths = py.import("sysconfig")?.call_method0("get_paths")?;
+    let mut folders = Vec::new();
+    for name in ["stdlib", "platstdlib", "purelib", "platlib"] {
+        if let Ok(folder) = paths.get_item(name)?.extract::<String>() {
+            folders.push(folder + "/");
+        }
+    }
+    LIBRARY_FOLDERS.set(py, folders);
+    DIRECTORY.set(py, GilCell::new(Directory::default()));
+    Ok(())
+}
+
+/// What is written down about a piece of code before it gets a number.
+struct Description {
+    name: String,
+    file: String,
+    first_line: u32,
+    has_lines: bool,
+}
+
+/// Describes a code object.
+fn describe_code(code: &Bound<'_, PyAny>) -> PyResult<Description> {
+    // 3.10 has no qualified name.
+    let name = code.getattr("co_qualname").or_else(|_| code.getattr("co_name"))?;
+    Ok(Description {
+        name: name.extract()?,
+        file: code.getattr("co_filename")?.extract()?,
+        first_line: code.getattr("co_firstlineno")?.extract()?,
+        has_lines: true,
+    })
+}
+
+/// Describes anything else that can be called, by its own name or that of its type.
+fn describe_callable(callable: &Bound<'_, PyAny>) -> PyResult<Description> {
+    let name = callable
+        .getattr("__qualname__")
+        .and_then(|name| name.extract::<String>())
+        .or_else(|_| callable.get_type().qualname()?.extract::<String>())?;
+    Ok(Description { name, file: String::new(), first_line: 0, has_lines: false })
+}
+
+fn origin(py: Python<'_>, file: &str) -> Origin {
+    let in_library = file.starts_with("<frozen ")
+        || file.contains("/site-packages/")
+        || file.contains("/dist-packages/")
+        || LIBRARY_FOLDERS.get(py).iter().any(|folder| file.starts_with(folder.as_str()));
+    if in_library || file.is_empty() { Origin::Library } else { Origin::User }
+}
+
+/// The number of a code object, and whose it is.
+#[inline]
+pub(crate) fn code(py: Python<'_>, code: NonNull<ffi::PyObject>) -> (u32, Origin) {
+    let known = get(py).borrow(py).codes_by_address.get(&(code.as_ptr() as usize)).copied();
+    known.unwrap_or_else(|| {
+        // SAFETY: the caller borrows a code object that is alive.
+        let object = unsafe { Owned::from_borrowed(code) };
+        let description = describe_code(&object.any(py));
+        enter(py, code.as_ptr() as usize, object, description)
+    })
+}
+
+/// The number of something that can be called and has no code object. `key` is an address that stands for it, and that
+/// `object` keeps.
+pub(crate) fn callable(py: Python<'_>, key: usize, object: &Owned, callable: &Bound<'_, PyAny>) -> u32 {
+    let known = get(py).borrow(py).codes_by_address.get(&key).copied();
+    known.unwrap_or_else(|| enter(py, key, object.clone(), describe_callable(callable))).0
+}
+
+#[cold]
+fn enter(py: Python<'_>, key: usize, object: Owned, description: PyResult<Description>) -> (u32, Origin) {
+    let Ok(description) = description else { return (UNKNOWN_CODE, Origin::Library) };
+    let origin = origin(py, &description.file);
+    let mut directory = get(py).borrow(py);
+    if directory.codes.len() >= MOST_CODES {
+        return (UNKNOWN_CODE, origin);
+    }
+    let Description { name, file, first_line, has_lines } = description;
+    let steps_a_task = file.ends_with("/asyncio/tasks.py") && (name.ends_with("__step") || name.ends_with("__wakeup"));
+    directory.codes.push(Code { name, file, first_line, origin, object, has_lines, steps_a_task });
+    // From 1: 0 is unknown.
+    let number = directory.codes.len() as u32;
+    directory.codes_by_address.insert(key, (number, origin));
+    (number, origin)
+}
+
+/// Whether this is the code with which asyncio's pure-Python task steps or wakes up.
+pub(crate) fn steps_a_task(py: Python<'_>, code: u32) -> bool {
+    get(py).borrow(py).code_of(code).is_some_and(|code| code.steps_a_task)
+}
+
+/// A task at a step: its number, and whether this is the first step of it that is recorded.
+pub(crate) fn task(py: Python<'_>, task: &Owned, coroutine: &Owned) -> (u32, bool) {
+    let (task_key, coroutine_key) = (task.as_ptr() as usize, coroutine.as_ptr() as usize);
+    if let Some(live) = get(py).borrow(py).live_tasks.get_mut(&task_key)
+        && live.coroutine == coroutine_key
+    {
+        let first = !std::mem::replace(&mut live.begun, true);
+        return (live.number, first);
+    }
+    meet(py, task, coroutine)
+}
+
+#[cold]
+fn meet(py: Python<'_>, task: &Owned, coroutine: &Owned) -> (u32, bool) {
+    let name = task_name(&task.any(py));
+    let code = match coroutine.any(py).getattr("cr_code") {
+        Ok(object) => NonNull::new(object.as_ptr()).map_or(UNKNOWN_CODE, |object| code(py, object).0),
+        Err(_) => {
+            let class: Owned = coroutine.any(py).get_type().into_any().into();
+            callable(py, class.as_ptr() as usize, &class, &coroutine.any(py))
+        }
+    };
+    let mut directory = get(py).borrow(py);
+    let number = directory.task_names.push(TaskName { name, code });
+    let live = LiveTask { number, coroutine: coroutine.as_ptr() as usize, begun: true };
+    directory.live_tasks.insert(task.as_ptr() as usize, live);
+    (number, true)
+}
+
+fn task_name(task: &Bound<'_, PyAny>) -> String {
+    task.call_method0("get_name").and_then(|name| name.str()?.extract()).unwrap_or_default()
+}
+
+/// Forgets a task that has ended.
+pub(crate) fn task_ended(py: Python<'_>, task: &Owned) {
+    get(py).borrow(py).live_tasks.remove(&(task.as_ptr() as usize));
+}
+
+impl Directory {
+    fn code_of(&self, number: u32) -> Option<&Code> {
+        self.codes.get((number as usize).checked_sub(1)?)
+    }
+
+    /// The code that an actor runs.
+    fn code_of_actor(&self, actor: u32) -> Option<&Code> {
+        let code = if actor & CALLBACK == 0 { self.task_names.get(actor)?.code } else { actor & !CALLBACK };
+        self.code_of(code)
+    }
+}
+
+impl Names for Directory {
+    fn actor(&mut self, actor: u32) -> Actor {
+        let function = self.code_of_actor(actor).map_or_else(|| "?".to_owned(), |code| code.name.clone());
+        let (kind, name) = if actor & CALLBACK == 0 {
+            let name = self.task_names.get(actor).map_or_else(|| format!("task {actor}"), |task| task.name.clone());
+            (ActorKind::Task, name)
+        } else {
+            (ActorKind::Callback, function.clone())
+        };
+        Actor { kind, name, function, parent: None }
+    }
+
+    fn start(&mut self, actor: u32) -> Option<Place> {
+        let code = self.code_of_actor(actor)?;
+        Some(code.place(code.first_line))
+    }
+
+    fn place(&mut self, code: u32, offset: u32) -> Option<Place> {
+        let code = self.code_of(code)?;
+        let line = if code.has_lines { frames::line(&code.object, offset) } else { 0 };
+        Some(code.place(line))
+    }
+}
+
+impl Code {
+    fn place(&self, line: u32) -> Place {
+        Place { function: self.name.clone(), file: self.file.clone(), line, origin: self.origin }
+    }
+}

@@ -1,0 +1,465 @@
+//! `Handle` and `TimerHandle`: a callback that will run, its arguments and its context.
+//!
+//! To every observer they are asyncio's: the same methods and private attributes, and `__class__` says so, which makes
+//! `isinstance` true. What is rarely asked (repr, comparison) asyncio's own functions answer, on our object.
+//!
+//! # Invariants
+//!
+//! * A handle is no garbage-collected object, which makes it cheap. So it must not keep a cycle alive: when it has run,
+//!   was cancelled or its loop was closed, it lets go of callback, arguments, context and loop. Until then its loop's
+//!   traversal visits what it holds, see `loop_core::gc`.
+//! * While it runs it keeps its callback: cancelling a running handle takes effect when the callback returns.
+//! * A timer handle is in its loop's timers exactly while `key` is set.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::mem::offset_of;
+
+use boucle_core::timers::TimerKey;
+use pyo3::prelude::*;
+use pyo3::{ffi, intern};
+
+use crate::imports;
+use crate::loop_core::LoopCore;
+use crate::raw::args::Arg;
+use crate::raw::call::{StoredArgs, copy_context, run_in_context};
+use crate::raw::class::{Builder, Visit, WeakList};
+use crate::raw::freelist::Freelist;
+use crate::raw::guard::{guard, guard_infallible};
+use crate::raw::method::property;
+use crate::raw::{Class, ObjectCell, Owned, Raised, Result, This, TypeCell, getter, method, setter};
+
+/// A callback that will run.
+#[repr(C)]
+#[derive(Default)]
+pub(crate) struct Handle {
+    callback: ObjectCell,
+    args: StoredArgs,
+    context: ObjectCell,
+    /// The loop. Only its own methods make handles, so it is always a `LoopCore`.
+    owner: ObjectCell,
+    cancelled: Cell<bool>,
+    running: Cell<bool>,
+    /// Whether it runs each time a descriptor is ready, and so keeps its callback.
+    repeats: Cell<bool>,
+    weak_references: WeakList,
+    /// Where it was made, in debug mode.
+    source_traceback: ObjectCell,
+    /// What it looked like before it was cancelled, in debug mode.
+    repr: ObjectCell,
+}
+
+/// A callback that will run at a time.
+#[repr(C)]
+pub(crate) struct TimerHandle {
+    handle: Handle,
+    /// The time, in seconds of the loop's clock.
+    when: Cell<f64>,
+    /// The object that was given as the time, where it was no float.
+    given: ObjectCell,
+    key: Cell<Option<TimerKey>>,
+}
+
+static HANDLE: TypeCell = TypeCell::new();
+static TIMER_HANDLE: TypeCell = TypeCell::new();
+static HANDLES: Freelist = Freelist::new();
+static TIMER_HANDLES: Freelist = Freelist::new();
+
+impl Class for Handle {
+    fn class() -> &'static TypeCell {
+        &HANDLE
+    }
+}
+
+impl Class for TimerHandle {
+    fn class() -> &'static TypeCell {
+        &TIMER_HANDLE
+    }
+}
+
+/// What a handle runs.
+pub(crate) struct Callback<'a, I> {
+    /// The function.
+    pub(crate) function: Arg<'a>,
+    /// Its arguments.
+    pub(crate) args: I,
+    /// The context it runs in; a copy of the current one where there is none.
+    pub(crate) context: Option<Arg<'a>>,
+}
+
+impl<'a, I: ExactSizeIterator<Item = Arg<'a>>> Callback<'a, I> {
+    #[inline]
+    fn into_handle(self, py: Python<'_>, owner: This<'_, LoopCore>, repeats: bool) -> Result<Handle> {
+        let context = match self.context.filter(|context| !context.is_none()) {
+            Some(context) => context.to_owned(),
+            None => copy_context(py)?,
+        };
+        let handle = Handle {
+            callback: ObjectCell::new(self.function.to_owned()),
+            context: ObjectCell::new(context),
+            owner: ObjectCell::new(owner.to_owned()),
+            repeats: Cell::new(repeats),
+            ..Handle::default()
+        };
+        handle.args.store(self.args)?;
+        if owner.debug() {
+            drop(handle.source_traceback.replace(Some(imports::source_traceback(py)?)));
+        }
+        Ok(handle)
+    }
+
+    /// A handle that runs once.
+    #[inline]
+    pub(crate) fn once(self, py: Python<'_>, owner: This<'_, LoopCore>) -> Result<Owned> {
+        HANDLES.make(py, self.into_handle(py, owner, false)?)
+    }
+
+    /// A handle that runs whenever a descriptor is ready.
+    pub(crate) fn repeating(self, py: Python<'_>, owner: This<'_, LoopCore>) -> Result<Owned> {
+        HANDLES.make(py, self.into_handle(py, owner, true)?)
+    }
+
+    /// A handle that runs at a time. `given` is the time as the caller gave it.
+    pub(crate) fn at(
+        self,
+        py: Python<'_>,
+        owner: This<'_, LoopCore>,
+        when: f64,
+        given: Option<Owned>,
+    ) -> Result<Owned> {
+        let timer = TimerHandle {
+            handle: self.into_handle(py, owner, false)?,
+            when: Cell::new(when),
+            given: given.map_or_else(ObjectCell::default, ObjectCell::new),
+            key: Cell::new(None),
+        };
+        TIMER_HANDLES.make(py, timer)
+    }
+}
+
+/// The handle behind a reference, if it is one of ours.
+#[inline]
+pub(crate) fn native(object: &Owned) -> Option<This<'_, Handle>> {
+    This::exactly(object).or_else(|| {
+        // SAFETY: a timer handle is `repr(C)` and begins with a handle.
+        This::<TimerHandle>::exactly(object).map(|timer| unsafe { timer.base() })
+    })
+}
+
+/// Notes where in its loop's timers a timer handle is.
+pub(crate) fn set_key(object: &Owned, key: Option<TimerKey>) {
+    if let Some(timer) = This::<TimerHandle>::exactly(object) {
+        timer.key.set(key);
+    }
+}
+
+impl Handle {
+    /// Whether it was cancelled.
+    #[inline]
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.get()
+    }
+
+    /// The callback; nothing once it has run.
+    pub(crate) fn callback(&self) -> &ObjectCell {
+        &self.callback
+    }
+
+    /// Visits what it holds.
+    pub(crate) fn traverse(&self, visit: &mut Visit) {
+        for cell in [&self.callback, self.args.content(), &self.context, &self.owner] {
+            visit.cell(cell);
+        }
+    }
+
+    /// Lets go of everything that could be part of a cycle.
+    #[inline]
+    pub(crate) fn release(&self) {
+        // First out, then dropped: dropping may run Python that looks at this handle.
+        let content = (self.callback.take(), self.args.take(), self.context.take(), self.owner.take());
+        drop(content);
+    }
+
+    /// Lets go of a callback that has run, unless it will run again or is still running further out.
+    #[inline]
+    pub(crate) fn finish(&self) {
+        if !self.running.get() && (!self.repeats.get() || self.cancelled.get()) {
+            self.release();
+        }
+    }
+
+    fn owner_has_debug(&self) -> bool {
+        // SAFETY: the owner is a `LoopCore`, see the field's doc, and `get` holds it during the call.
+        self.owner.get().is_some_and(|owner| unsafe { This::<LoopCore>::from_ptr(owner.as_ptr()) }.debug())
+    }
+}
+
+/// Runs the callback and lets go of it.
+#[inline]
+pub(crate) fn run(py: Python<'_>, this: This<'_, Handle>) -> Result<()> {
+    let result = run_and_keep(py, this);
+    this.finish();
+    result
+}
+
+/// Runs the callback, as asyncio's `Handle._run` does: an exception goes to the loop's exception handler, but
+/// `KeyboardInterrupt` and `SystemExit` are raised. The caller calls [`Handle::finish`] afterwards.
+#[inline]
+pub(crate) fn run_and_keep(py: Python<'_>, this: This<'_, Handle>) -> Result<()> {
+    if this.callback.is_empty() {
+        return Ok(());
+    }
+    let outer = this.running.replace(true);
+    let mut result = run_in_context(py, &this.context, &this.callback, &this.args);
+    if result == Err(Raised) {
+        result = report_failure(py, this);
+    }
+    this.running.set(outer);
+    result
+}
+
+/// Cancels a handle of ours or of asyncio's.
+pub(crate) fn cancel_any(py: Python<'_>, handle: &Owned) -> Result<()> {
+    match native(handle) {
+        Some(handle) => cancel(py, handle),
+        None => {
+            handle.any(py).call_method0(intern!(py, "cancel"))?;
+            Ok(())
+        }
+    }
+}
+
+#[cold]
+fn report_failure(py: Python<'_>, this: This<'_, Handle>) -> Result<()> {
+    let error = Raised.take(py);
+    if imports::ends_the_program(py, &error) {
+        return Err(error.into());
+    }
+    let Some(owner) = this.owner.get() else { return Err(error.into()) };
+    let handle = this.to_owned();
+    let exception = error.into_value(py);
+    // Bound, so that it is dropped by a plain decrement: `PyO3` would put off a reference dropped in a slot.
+    let exception = exception.into_bound(py);
+    owner.any(py).call_method1(intern!(py, "_callback_failed"), (handle.any(py), exception))?;
+    Ok(())
+}
+
+fn cancel(py: Python<'_>, this: This<'_, Handle>) -> Result<()> {
+    if this.cancelled.get() {
+        return Ok(());
+    }
+    if this.owner_has_debug() {
+        // Keeps what the log would show: the callback is about to go.
+        let text: Owned = this.to_owned().any(py).repr()?.into_any().into();
+        drop(this.repr.replace(Some(text)));
+    }
+    this.cancelled.set(true);
+    if !this.running.get() {
+        this.release();
+    }
+    Ok(())
+}
+
+fn cancel_timer(py: Python<'_>, this: This<'_, TimerHandle>) -> Result<()> {
+    let entry = match (this.key.take(), this.handle.owner.get()) {
+        // SAFETY: the owner is a `LoopCore`, and `owner` holds it during the call.
+        (Some(key), Some(owner)) => unsafe { This::<LoopCore>::from_ptr(owner.as_ptr()) }.cancel_timer(key),
+        _ => None,
+    };
+    // SAFETY: a timer handle is `repr(C)` and begins with a handle.
+    let result = cancel(py, unsafe { this.base() });
+    drop(entry);
+    result
+}
+
+fn cancelled(_: Python<'_>, this: This<'_, Handle>) -> Result<bool> {
+    Ok(this.cancelled.get())
+}
+
+fn context(_: Python<'_>, this: This<'_, Handle>) -> Result<Option<Owned>> {
+    Ok(this.context.get())
+}
+
+fn when(_: Python<'_>, this: This<'_, TimerHandle>) -> Result<Time> {
+    Ok(this.given.get().map_or(Time::Float(this.when.get()), Time::Given))
+}
+
+/// A time as it was given.
+enum Time {
+    Float(f64),
+    Given(Owned),
+}
+
+impl crate::raw::method::IntoObject for Time {
+    fn into_object(self, py: Python<'_>) -> Result<Owned> {
+        match self {
+            Self::Float(seconds) => seconds.into_object(py),
+            Self::Given(object) => Ok(object),
+        }
+    }
+}
+
+/// Hands a slot on to the function of the same name of asyncio's class: it works on our object, which has its attributes.
+fn of_asyncio<'py>(
+    py: Python<'py>,
+    this: *mut ffi::PyObject,
+    name: &str,
+    other: Option<&Owned>,
+) -> Result<Bound<'py, PyAny>> {
+    let imports = imports::get(py);
+    // SAFETY: slots are called with an object that is alive.
+    let this = unsafe { Borrowed::from_ptr(py, this) };
+    let is_timer = this.get_type_ptr() == TIMER_HANDLE.get();
+    let class = if is_timer { &imports.timer_handle } else { &imports.handle };
+    let function = class.any(py).getattr(name)?;
+    Ok(match other {
+        None => function.call1((this,))?,
+        Some(other) => function.call1((this, other.any(py)))?,
+    })
+}
+
+unsafe extern "C" fn repr(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    guard("Handle.__repr__", |py| Ok(Owned::from(of_asyncio(py, this, "__repr__", None)?)))
+}
+
+unsafe extern "C" fn hash(this: *mut ffi::PyObject) -> ffi::Py_hash_t {
+    let object = guard("TimerHandle.__hash__", |py| Ok(Owned::from(of_asyncio(py, this, "__hash__", None)?)));
+    if object.is_null() {
+        return -1;
+    }
+    // SAFETY: the guard returned a reference of ours to an `int`, which asyncio's `__hash__` returns.
+    unsafe {
+        let hash = ffi::PyLong_AsSsize_t(object);
+        ffi::Py_DECREF(object);
+        hash
+    }
+}
+
+unsafe extern "C" fn compare(
+    this: *mut ffi::PyObject,
+    other: *mut ffi::PyObject,
+    operator: c_int,
+) -> *mut ffi::PyObject {
+    guard("TimerHandle.__eq__", |py| {
+        let name = match operator {
+            ffi::Py_LT => "__lt__",
+            ffi::Py_LE => "__le__",
+            ffi::Py_EQ => "__eq__",
+            ffi::Py_NE => "__ne__",
+            ffi::Py_GT => "__gt__",
+            _ => "__ge__",
+        };
+        // SAFETY: the interpreter passes an object that is alive.
+        let other = unsafe { Owned::from_borrowed(std::ptr::NonNull::new_unchecked(other)) };
+        Ok(Owned::from(of_asyncio(py, this, name, Some(&other))?))
+    })
+}
+
+unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    guard_infallible("Handle.tp_dealloc", || {
+        // SAFETY: the interpreter calls this once, for an instance of exactly this class.
+        unsafe {
+            clear_weak_references(object, &This::<Handle>::from_ptr(object).weak_references);
+            HANDLES.free::<Handle>(object);
+        }
+    });
+}
+
+unsafe extern "C" fn dealloc_timer(object: *mut ffi::PyObject) {
+    guard_infallible("TimerHandle.tp_dealloc", || {
+        // SAFETY: the interpreter calls this once, for an instance of exactly this class.
+        unsafe {
+            clear_weak_references(object, &This::<TimerHandle>::from_ptr(object).handle.weak_references);
+            TIMER_HANDLES.free::<TimerHandle>(object);
+        }
+    });
+}
+
+/// # Safety
+///
+/// `object` is being deallocated and `list` is its own.
+unsafe fn clear_weak_references(object: *mut ffi::PyObject, list: &WeakList) {
+    if !list.is_empty() {
+        // SAFETY: by this function's contract.
+        unsafe { ffi::PyObject_ClearWeakRefs(object) };
+    }
+}
+
+/// The debug cells, by name: asyncio's `_source_traceback` may be set by whoever makes a handle, so it is writable.
+fn set_source_traceback(_: Python<'_>, this: This<'_, Handle>, value: Option<Owned>) -> Result<()> {
+    drop(this.source_traceback.replace(value));
+    Ok(())
+}
+
+/// Makes both classes.
+pub(crate) fn initialise(py: Python<'_>) -> Result<[Owned; 2]> {
+    let handle = Builder::<Handle>::new(c"boucle._boucle.Handle")
+        .doc(c"What call_soon and add_reader return: a callback that will run.")
+        .without_constructor()
+        .subclassable()
+        .weakly_referenced(offset_of!(Handle, weak_references))
+        .methods([
+            method!(Handle, "cancel", cancel, "Cancels the callback."),
+            method!(Handle, "cancelled", cancelled, "Whether the callback was cancelled."),
+            method!(Handle, "get_context", context, "The context the callback runs in."),
+            method!(Handle, "_run", run, "Runs the callback now."),
+            method!(Handle, "_repr_info", repr_info, "The parts of the repr."),
+        ])
+        .properties([
+            property(c"__class__", getter!(Handle, "__class__", |py, _this| Ok(imports::get(py).handle.clone())), None),
+            property(
+                c"_callback",
+                getter!(Handle, "_callback", |_, this: This<'_, Handle>| Ok(this.callback.get())),
+                None,
+            ),
+            property(c"_args", getter!(Handle, "_args", args), None),
+            property(c"_context", getter!(Handle, "_context", context), None),
+            property(c"_loop", getter!(Handle, "_loop", |_, this: This<'_, Handle>| Ok(this.owner.get())), None),
+            property(c"_cancelled", getter!(Handle, "_cancelled", cancelled), None),
+            property(c"_repr", getter!(Handle, "_repr", |_, this: This<'_, Handle>| Ok(this.repr.get())), None),
+            property(
+                c"_source_traceback",
+                getter!(Handle, "_source_traceback", |_, this: This<'_, Handle>| Ok(this.source_traceback.get())),
+                Some(setter!(Handle, "_source_traceback", set_source_traceback)),
+            ),
+        ])
+        .slot(ffi::Py_tp_repr, repr as *mut c_void)
+        .slot(ffi::Py_tp_dealloc, dealloc as *mut c_void)
+        .build(py)?;
+    // SAFETY: a timer handle is `repr(C)` and begins with a handle.
+    let timer = unsafe { Builder::<TimerHandle>::new(c"boucle._boucle.TimerHandle").derived_from::<Handle>() }
+        .doc(c"What call_later and call_at return: a callback that will run at a time.")
+        .without_constructor()
+        .methods([
+            method!(TimerHandle, "cancel", cancel_timer, "Cancels the callback."),
+            method!(TimerHandle, "when", when, "The time at which it runs, in seconds of loop.time()."),
+        ])
+        .properties([
+            property(
+                c"__class__",
+                getter!(TimerHandle, "__class__", |py, _this| Ok(imports::get(py).timer_handle.clone())),
+                None,
+            ),
+            property(c"_when", getter!(TimerHandle, "_when", when), None),
+            property(
+                c"_scheduled",
+                getter!(TimerHandle, "_scheduled", |_, this: This<'_, TimerHandle>| Ok(this.key.get().is_some())),
+                None,
+            ),
+        ])
+        .slot(ffi::Py_tp_hash, hash as *mut c_void)
+        .slot(ffi::Py_tp_richcompare, compare as *mut c_void)
+        .slot(ffi::Py_tp_dealloc, dealloc_timer as *mut c_void)
+        .build(py)?;
+    Ok([handle, timer])
+}
+
+fn args(py: Python<'_>, this: This<'_, Handle>) -> Result<Option<Owned>> {
+    // Like asyncio's: nothing once it was cancelled; here also once it has run.
+    if this.callback.is_empty() { Ok(None) } else { this.args.tuple(py).map(Some) }
+}
+
+/// asyncio's own parts of the repr. A handle that has let go of its loop asks nothing of it.
+fn repr_info(py: Python<'_>, this: This<'_, Handle>) -> Result<Owned> {
+    Ok(of_asyncio(py, this.as_ptr(), "_repr_info", None)?.into())
+}

@@ -1,0 +1,66 @@
+//! `_boucle`: the Python face's native half, used by the package `boucle` and by nobody else.
+//!
+//! * [`loop_core`]: the loop. [`handle`]: what it returns and runs.
+//! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
+//! * [`chronology`]: a recorded run for Python.
+//! * [`raw`]: the unsafe floor under all of it.
+//!
+//! # Invariants
+//!
+//! * No scheduling decision is made here: what runs, in which order and when to wait is `boucle-core`'s.
+//! * Native classes know asyncio by [`imports`] only.
+//! * `unsafe` stands in [`raw`], [`frames`], [`handle`] and [`witness`], each block with its argument.
+
+mod chronology;
+mod directory;
+mod errors;
+mod frames;
+mod handle;
+mod imports;
+mod loop_core;
+mod raw;
+mod settings;
+mod witness;
+
+use pyo3::prelude::*;
+
+/// The native half of boucle. Use the package `boucle`.
+#[pymodule(gil_used = true)]
+mod _boucle {
+    use super::*;
+
+    #[pymodule_export]
+    use super::chronology::{Chronology, Recording};
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        settings::initialise()?;
+        boucle_core::clock::Scale::prepare();
+        imports::initialise(py)?;
+        directory::initialise(py)?;
+        let readable = frames::check(py)?;
+        let classes = [("LoopCore", loop_core::initialise(py).map_err(|raised| raised.take(py))?)];
+        let [handle, timer_handle] = handle::initialise(py).map_err(|raised| raised.take(py))?;
+        for (name, class) in classes.iter().chain(&[("Handle", handle), ("TimerHandle", timer_handle)]) {
+            module.add(*name, class.any(py))?;
+        }
+        // Whether steps are recorded with their places: false where this Python lays its frames out in an unknown way.
+        module.add("places_are_readable", readable)?;
+        module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// Makes the named slot panic when it is next used: for the tests.
+    #[cfg(feature = "panic-injection")]
+    #[pyfunction]
+    fn panic_in(slot: &str) {
+        *raw::guard::ARMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(slot.to_owned());
+    }
+
+    /// Whether the slot named last has not been used yet.
+    #[cfg(feature = "panic-injection")]
+    #[pyfunction]
+    fn panic_is_armed() -> bool {
+        raw::guard::ARMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some()
+    }
+}

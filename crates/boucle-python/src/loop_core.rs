@@ -1,0 +1,164 @@
+//! `LoopCore`: the native half of the loop, under the Python class `Loop`.
+//!
+//! `Loop` derives from this class and then from asyncio's loop, so that everything hot is found here and everything cold
+//! is asyncio's own, in the version that runs. Both halves share one state: each attribute that asyncio's constructor
+//! assigns is a property of this class, for two reasons. Inherited Python code and native code must see the same value,
+//! and an instance whose `__dict__` was never made is 13 ns faster in each method call.
+//!
+//! * [`schedule`]: `call_soon` and its relatives, timers.
+//! * [`run`]: the turns.
+//! * [`watch`]: readers and writers.
+//! * [`attributes`]: the state that asyncio's Python code reads and writes.
+//! * [`gc`]: what the garbage collector sees.
+//!
+//! # Invariants
+//!
+//! * An instance is usable as soon as it is made: asyncio's constructor calls methods before it has assigned anything.
+//! * No cell is borrowed while Python runs: what is taken out of one is dropped after the borrow has ended.
+//! * The thread that runs the loop is the only one that touches `turn` while it runs; others hand in through `inbox`.
+
+mod attributes;
+mod gc;
+mod run;
+mod schedule;
+mod watch;
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use boucle_core::clock::{Scale, Stamp};
+use boucle_core::inbox::Inbox;
+use boucle_core::reactor::epoll::{Epoll, Waker};
+use boucle_core::recorder::Cause;
+use boucle_core::recorder::rings::ThreadRing;
+use boucle_core::timers::TimerKey;
+use boucle_core::turn::{Ready, Turn};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use crate::raw::class::Builder;
+use crate::raw::{Class, Owned, Result, This, TypeCell};
+
+/// What is queued: one of our handles, or a handle that inherited code made.
+type Item = Owned;
+
+/// The native half of a loop.
+pub(crate) struct LoopCore {
+    turn: RefCell<Turn<Item>>,
+    inbox: Inbox<Ready<Item>>,
+    reactor: RefCell<Option<watch::Reactor>>,
+    waker: RefCell<Option<Waker>>,
+    /// The identity of the thread that runs the loop; 0 while none does.
+    thread: Cell<u64>,
+    stopping: Cell<bool>,
+    closed: Cell<bool>,
+    debug: Cell<bool>,
+    /// The step that runs: what it schedules was caused by it.
+    current: Cell<Option<Cause>>,
+    /// The ring that steps are written to, while the loop runs and the recorder is on.
+    ring: RefCell<Option<Arc<ThreadRing>>>,
+    scale: Cell<Option<Scale>>,
+    /// When the last step ended.
+    last_end: Cell<Stamp>,
+    /// When the GIL was last released.
+    last_release: Cell<Stamp>,
+    turns: Cell<u64>,
+    steps: Cell<u64>,
+    objects: attributes::Objects,
+}
+
+impl Default for LoopCore {
+    /// A loop that counts as closed until asyncio's constructor says otherwise.
+    fn default() -> Self {
+        Self {
+            turn: RefCell::default(),
+            inbox: Inbox::default(),
+            reactor: RefCell::default(),
+            waker: RefCell::default(),
+            thread: Cell::default(),
+            stopping: Cell::default(),
+            closed: Cell::new(true),
+            debug: Cell::default(),
+            current: Cell::default(),
+            ring: RefCell::default(),
+            scale: Cell::default(),
+            last_end: Cell::default(),
+            last_release: Cell::default(),
+            turns: Cell::default(),
+            steps: Cell::default(),
+            objects: attributes::Objects::default(),
+        }
+    }
+}
+
+static LOOP_CORE: TypeCell = TypeCell::new();
+
+impl Class for LoopCore {
+    fn class() -> &'static TypeCell {
+        &LOOP_CORE
+    }
+}
+
+/// Makes the class.
+pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
+    Builder::<LoopCore>::new(c"boucle._boucle.LoopCore")
+        .doc(c"The native half of boucle.Loop.")
+        .subclassable()
+        .collected()
+        .methods(schedule::methods())
+        .methods(run::methods())
+        .methods(watch::methods())
+        .methods(attributes::methods())
+        .properties(attributes::properties())
+        .build(py)
+}
+
+impl LoopCore {
+    /// Whether debug mode is on.
+    #[inline]
+    pub(crate) fn debug(&self) -> bool {
+        self.debug.get()
+    }
+
+    /// Takes a timer out. The caller drops what it gets.
+    pub(crate) fn cancel_timer(&self, key: TimerKey) -> Option<Owned> {
+        self.turn.borrow_mut().cancel(key)
+    }
+
+    /// Raises what asyncio raises when a closed loop is used.
+    #[inline]
+    fn check_open(&self) -> Result<()> {
+        if self.closed.get() {
+            return Err(PyRuntimeError::new_err("Event loop is closed").into());
+        }
+        Ok(())
+    }
+
+    /// Interrupts the loop's sleep.
+    fn wake(&self) {
+        if let Some(waker) = &*self.waker.borrow() {
+            waker.wake();
+        }
+    }
+
+    /// What has caused what is scheduled now.
+    #[inline]
+    fn cause(&self) -> Cause {
+        self.current.get().unwrap_or(Cause::UNKNOWN)
+    }
+}
+
+/// Opens the reactor: two descriptors. Called by the constructor.
+fn open(_: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
+    let epoll = Epoll::new().map_err(|error| crate::errors::to_py_err(&error))?;
+    drop(this.waker.replace(Some(epoll.waker())));
+    drop(this.reactor.replace(Some(watch::Reactor::new(epoll))));
+    Ok(())
+}
+
+/// Closes the reactor's descriptors and lets go of everything that was queued or watched.
+fn release(_: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
+    drop(this.waker.take());
+    gc::drop_content(&this);
+    Ok(())
+}

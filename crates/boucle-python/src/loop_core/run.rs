@@ -1,0 +1,228 @@
+//! The turns: waits, collects, runs, and writes down what ran.
+//!
+//! The GIL is released around a sleep and around nothing else. While work is ready, Python code gives it up by itself when
+//! another thread asks; a loop whose callbacks are all native would not, so it lets go once in a while.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use boucle_core::clock::{Scale, Stamp, Tick};
+use boucle_core::recorder::{Cause, RawStep, rings};
+use boucle_core::turn::{Ready, Wait};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::{ffi, intern};
+
+use super::{Item, LoopCore};
+use crate::raw::call::check_signals;
+use crate::raw::{Args, Owned, Result, This, gil, method};
+use crate::witness::Witness;
+use crate::{errors, handle, imports, settings};
+
+/// How long a loop may run without a sleep before it offers the GIL to other threads.
+const LONGEST_GRIP: Duration = Duration::from_millis(50);
+
+/// How often that is looked at, in turns.
+const GRIP_CHECK: u64 = 64;
+
+impl LoopCore {
+    /// Whether steps are written down.
+    #[inline]
+    pub(super) fn is_recording(&self) -> bool {
+        settings::recording()
+    }
+
+    /// Whether the kernel may have something to report but a wake: a descriptor is watched, or a signal has a handler.
+    fn is_watching(&self, py: Python<'_>) -> bool {
+        let watches = self.reactor.borrow().as_ref().is_some_and(|reactor| reactor.watches_others());
+        watches
+            || self.objects._signal_handlers.get().is_some_and(|handlers| handlers.any(py).len().is_ok_and(|n| n > 0))
+    }
+}
+
+/// Runs turns until the loop is asked to stop.
+fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
+    let thread_name = args.get(0).map(|name| name.any(py).extract::<String>()).transpose()?.unwrap_or_default();
+    let ring = this.is_recording().then(|| rings::of_this_thread(thread_name));
+    let scale = Scale::measure();
+    drop(this.ring.replace(ring.clone()));
+    this.scale.set(Some(scale));
+    this.last_end.set(Stamp::now());
+    this.last_release.set(Stamp::now());
+    let mut result = Ok(());
+    while result.is_ok() {
+        result = turn(py, this, ring.as_ref(), &scale);
+        if this.stopping.get() {
+            break;
+        }
+    }
+    this.current.set(None);
+    drop(this.ring.take());
+    result
+}
+
+/// One turn.
+#[inline]
+fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::ThreadRing>>, scale: &Scale) -> Result<()> {
+    let watching = this.is_watching(py);
+    let (wait, mut now) = {
+        let mut turn = this.turn.borrow_mut();
+        if !this.inbox.is_empty() {
+            turn.merge(&this.inbox);
+        }
+        let now = if turn.has_timers() { Tick::now() } else { Tick::default() };
+        (turn.begin(now, this.stopping.get(), watching), now)
+    };
+    let mut events = Vec::new();
+    let mut stamp = this.last_end.get();
+    match wait {
+        Wait::Skip => {}
+        Wait::Poll => {
+            wait_for_events(py, this, Duration::ZERO, &mut events)?;
+            stamp = Stamp::now();
+        }
+        Wait::Sleep(time) => {
+            wait_for_events(py, this, time, &mut events)?;
+            now = Tick::now();
+            stamp = Stamp::now();
+        }
+    }
+    this.turn.borrow_mut().collect(now, stamp, scale, &this.inbox, events);
+    let turns = this.turns.get() + 1;
+    this.turns.set(turns);
+    if turns.is_multiple_of(GRIP_CHECK) {
+        loosen_grip(py, this, scale);
+    }
+    // Everything the kernel reported is queued by now: an exception of a signal handler loses nothing.
+    check_signals(py)?;
+    run_batch(py, this, ring, stamp)
+}
+
+/// Lets other threads have the GIL, if the loop has kept it for long.
+fn loosen_grip(py: Python<'_>, this: This<'_, LoopCore>, scale: &Scale) {
+    let now = Stamp::now();
+    if scale.nanos(now.since(this.last_release.get()) as f64) > LONGEST_GRIP.as_nanos() as u64 {
+        gil::released(py, || {});
+        this.last_release.set(now);
+    }
+}
+
+/// Waits for the kernel, at most `time`, and appends the handles of what it reports.
+fn wait_for_events(py: Python<'_>, this: This<'_, LoopCore>, time: Duration, events: &mut Vec<Item>) -> Result<()> {
+    let Some(mut waiter) = this.reactor.borrow_mut().as_mut().map(|reactor| reactor.epoll.waiter()) else {
+        return Err(PyRuntimeError::new_err("the loop was not initialised: call Loop.__init__ first").into());
+    };
+    let outcome = if time.is_zero() || !this.inbox.fall_asleep() {
+        waiter.wait(Duration::ZERO)
+    } else {
+        let outcome = gil::released(py, || waiter.wait(time));
+        this.inbox.wake_up();
+        this.last_release.set(Stamp::now());
+        outcome
+    };
+    if let Some(reactor) = this.reactor.borrow_mut().as_mut() {
+        reactor.report(waiter, events);
+    }
+    // A signal ended the wait early: the caller looks after it, and the next turn waits for the rest of the time.
+    outcome.map(drop).map_err(|error| errors::to_py_err(&error).into())
+}
+
+/// Runs the batch of this turn. An exception leaves the rest queued.
+#[inline]
+fn run_batch(
+    py: Python<'_>,
+    this: This<'_, LoopCore>,
+    ring: Option<&Arc<rings::ThreadRing>>,
+    stamp: Stamp,
+) -> Result<()> {
+    let mut start = stamp;
+    loop {
+        let next = this.turn.borrow_mut().pop();
+        let Some(ready) = next else { break };
+        let Ready { item, since, cause } = ready;
+        let native = handle::native(&item);
+        let cancelled = match native {
+            Some(handle) => handle.is_cancelled(),
+            None => imports::is_cancelled(py, &item)?,
+        };
+        handle::set_key(&item, None);
+        if cancelled {
+            continue;
+        }
+        let result = match ring {
+            None => run_item(py, this, &item),
+            Some(ring) => {
+                let witness = Witness::of(py, native, &item);
+                this.current.set(Some(Cause::step(ring.ring.head())));
+                let result = run_item(py, this, &item);
+                let (actor, code, whereabouts) = witness.after(py);
+                let end = Stamp::now();
+                ring.ring.write(&RawStep {
+                    start,
+                    duration: end.since(start) as f32,
+                    waited: start.since(since) as f32,
+                    actor,
+                    cause,
+                    code,
+                    whereabouts,
+                });
+                start = end;
+                result
+            }
+        };
+        this.steps.set(this.steps.get() + 1);
+        if result.is_err() {
+            this.current.set(None);
+            return result;
+        }
+    }
+    this.current.set(None);
+    this.last_end.set(start);
+    Ok(())
+}
+
+#[inline]
+fn run_item(py: Python<'_>, this: This<'_, LoopCore>, item: &Item) -> Result<()> {
+    if this.debug() {
+        return run_watched(py, this, item);
+    }
+    match handle::native(item) {
+        Some(handle) => handle::run(py, handle),
+        None => run_foreign(py, item),
+    }
+}
+
+fn run_foreign(py: Python<'_>, item: &Item) -> Result<()> {
+    item.any(py).call_method0(intern!(py, "_run"))?;
+    Ok(())
+}
+
+/// Debug mode: the handle is known while it runs, and said to be slow if it was.
+#[cold]
+fn run_watched(py: Python<'_>, this: This<'_, LoopCore>, item: &Item) -> Result<()> {
+    drop(this.objects._current_handle.replace(Some(item.clone())));
+    let before = Tick::now();
+    let native = handle::native(item);
+    let result = match native {
+        Some(handle) => handle::run_and_keep(py, handle),
+        None => run_foreign(py, item),
+    };
+    // An exception that ends the program is not for the log's code to see.
+    let raised = result.err().map(|raised| raised.take(py));
+    let held = before.until(Tick::now()).as_secs_f64();
+    drop(this.objects._current_handle.replace(Some(Owned::none(py))));
+    let logged = this.to_owned().any(py).call_method1(intern!(py, "_callback_ran"), (item.any(py), held));
+    // Only now: the log shows the callback.
+    if let Some(handle) = native {
+        handle.finish();
+    }
+    if let Some(error) = raised {
+        return Err(error.into());
+    }
+    logged?;
+    Ok(())
+}
+
+pub(super) fn methods() -> [ffi::PyMethodDef; 1] {
+    [method!(LoopCore, "_run", args run, "_run(thread_name)\n--\n\nRuns turns until stop() was called.")]
+}

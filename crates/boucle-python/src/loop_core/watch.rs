@@ -1,0 +1,209 @@
+//! Readers and writers: a descriptor's two callbacks, under one registration.
+
+use std::collections::HashMap;
+use std::os::fd::RawFd;
+
+use boucle_core::reactor::epoll::{Epoll, Waiter};
+use boucle_core::reactor::{Event, Interest, Reactor as _, Token};
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+use pyo3::{ffi, intern};
+
+use super::{Item, LoopCore};
+use crate::errors::to_py_err;
+use crate::handle::{self, Callback};
+use crate::imports;
+use crate::raw::args::Arg;
+use crate::raw::{Args, Owned, Result, This, method};
+
+/// The two callbacks of a descriptor.
+#[derive(Default)]
+pub(super) struct Watch {
+    pub(super) reader: Option<Owned>,
+    pub(super) writer: Option<Owned>,
+}
+
+/// Which of the two.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Reader,
+    Writer,
+}
+
+impl Watch {
+    fn side(&mut self, side: Side) -> &mut Option<Owned> {
+        match side {
+            Side::Reader => &mut self.reader,
+            Side::Writer => &mut self.writer,
+        }
+    }
+
+    fn interest(&self) -> Interest {
+        Interest { read: self.reader.is_some(), write: self.writer.is_some() }
+    }
+}
+
+/// The loop's reactor, with its registrations by descriptor.
+pub(super) struct Reactor {
+    pub(super) epoll: Epoll<Watch>,
+    tokens: HashMap<RawFd, Token>,
+    /// The descriptor through which signals come: it is watched, but says nothing that a program waits for.
+    signals: Option<RawFd>,
+    events: Vec<Event>,
+}
+
+impl Reactor {
+    pub(super) fn new(epoll: Epoll<Watch>) -> Self {
+        Self { epoll, tokens: HashMap::new(), signals: None, events: Vec::new() }
+    }
+
+    /// Whether anything but the descriptor of signals is watched.
+    pub(super) fn watches_others(&self) -> bool {
+        self.epoll.len() > usize::from(self.signals.is_some_and(|fd| self.tokens.contains_key(&fd)))
+    }
+
+    /// Takes the waiter back and appends the handles of what it reports: a descriptor's reader, then its writer.
+    pub(super) fn report(&mut self, waiter: Waiter, items: &mut Vec<Item>) {
+        self.events.clear();
+        self.epoll.report(waiter, &mut self.events);
+        for event in &self.events {
+            if let Some(watch) = self.epoll.source(event.token) {
+                items.extend(watch.reader.as_ref().filter(|_| event.readable).cloned());
+                items.extend(watch.writer.as_ref().filter(|_| event.writable).cloned());
+            }
+        }
+    }
+
+    /// Sets a callback. Returns the one it replaces.
+    fn set(&mut self, fd: RawFd, side: Side, handle: Owned) -> boucle_core::Result<Option<Owned>> {
+        let Some(&token) = self.tokens.get(&fd) else {
+            let mut watch = Watch::default();
+            *watch.side(side) = Some(handle);
+            let interest = watch.interest();
+            let token = self.epoll.register(fd, interest, watch)?;
+            self.tokens.insert(fd, token);
+            return Ok(None);
+        };
+        let mut interest = self.epoll.source(token).map_or(Interest::NONE, |watch| watch.interest());
+        match side {
+            Side::Reader => interest.read = true,
+            Side::Writer => interest.write = true,
+        }
+        // Told to the kernel also where nothing changes: the number may have been closed and reused.
+        self.epoll.change(token, interest)?;
+        Ok(self.epoll.source(token).and_then(|watch| watch.side(side).replace(handle)))
+    }
+
+    /// Removes a callback. Returns it.
+    fn unset(&mut self, fd: RawFd, side: Side) -> boucle_core::Result<Option<Owned>> {
+        let Some(&token) = self.tokens.get(&fd) else { return Ok(None) };
+        let Some(watch) = self.epoll.source(token) else { return Ok(None) };
+        let removed = watch.side(side).take();
+        let interest = watch.interest();
+        if interest == Interest::NONE {
+            self.tokens.remove(&fd);
+            self.epoll.deregister(token)?;
+        } else {
+            self.epoll.change(token, interest)?;
+        }
+        Ok(removed)
+    }
+
+    /// Every handle that is watched for.
+    pub(super) fn handles(&self) -> impl Iterator<Item = &Owned> {
+        self.epoll.registrations().flat_map(|one| one.source.reader.iter().chain(&one.source.writer))
+    }
+}
+
+/// The number of a descriptor, given as one or by an object with `fileno()`. The errors are those of `selectors`.
+fn descriptor(py: Python<'_>, given: Arg<'_>) -> Result<RawFd> {
+    let given = given.any(py);
+    if let Ok(fd) = given.extract::<RawFd>()
+        && fd >= 0
+    {
+        return Ok(fd);
+    }
+    let function = py.import("selectors")?.getattr(intern!(py, "_fileobj_to_fd"))?;
+    Ok(function.call1((given,))?.extract()?)
+}
+
+fn add(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>, side: Side, name: &str) -> Result<Owned> {
+    let (Some(fd), Some(function), Some(None)) =
+        (args.get(0), args.get(1), args.only_keyword(&imports::get(py).context))
+    else {
+        let class = py.import("asyncio.selector_events")?.getattr("BaseSelectorEventLoop")?;
+        return args.forward(&class.getattr(name)?.into(), &this.to_owned());
+    };
+    this.check_open()?;
+    let fd = descriptor(py, fd)?;
+    let handle = Callback { function, args: args.from(2), context: None }.repeating(py, this)?;
+    let replaced = match this.reactor.borrow_mut().as_mut() {
+        Some(reactor) => reactor.set(fd, side, handle.clone()),
+        None => Ok(None),
+    };
+    if let Some(replaced) = replaced.map_err(|error| to_py_err(&error))? {
+        handle::cancel_any(py, &replaced)?;
+    }
+    Ok(handle)
+}
+
+fn remove(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>, side: Side) -> Result<bool> {
+    let Some(fd) = args.get(0).filter(|_| !this.closed.get()) else { return Ok(false) };
+    let fd = descriptor(py, fd)?;
+    let removed = match this.reactor.borrow_mut().as_mut() {
+        Some(reactor) => reactor.unset(fd, side),
+        None => Ok(None),
+    };
+    match removed.map_err(|error| to_py_err(&error))? {
+        Some(handle) => handle::cancel_any(py, &handle).map(|()| true),
+        None => Ok(false),
+    }
+}
+
+fn add_reader(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
+    add(py, this, args, Side::Reader, "_add_reader")
+}
+
+fn add_writer(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
+    add(py, this, args, Side::Writer, "_add_writer")
+}
+
+fn remove_reader(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<bool> {
+    remove(py, this, args, Side::Reader)
+}
+
+fn remove_writer(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<bool> {
+    remove(py, this, args, Side::Writer)
+}
+
+/// Says which descriptor brings signals; `None` ends that.
+fn set_signal_descriptor(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
+    let fd = args.get(0).map(|fd| fd.any(py).extract()).transpose()?.flatten();
+    if let Some(reactor) = this.reactor.borrow_mut().as_mut() {
+        reactor.signals = fd;
+    }
+    Ok(())
+}
+
+/// What is watched: a list of `(fd, reader, writer)`.
+fn watches(py: Python<'_>, this: This<'_, LoopCore>) -> Result<Owned> {
+    let watches: Vec<_> = this.reactor.borrow().as_ref().map_or_else(Vec::new, |reactor| {
+        let entries = reactor.epoll.registrations();
+        entries.map(|one| (one.fd, one.source.reader.clone(), one.source.writer.clone())).collect()
+    });
+    let rows = watches.iter().map(|(fd, reader, writer)| {
+        (*fd, reader.as_ref().map(|handle| handle.any(py)), writer.as_ref().map(|handle| handle.any(py)))
+    });
+    Ok(PyList::new(py, rows.collect::<Vec<_>>())?.into_any().into())
+}
+
+pub(super) fn methods() -> [ffi::PyMethodDef; 6] {
+    [
+        method!(LoopCore, "_add_reader", args add_reader, "Calls back whenever a read would not block."),
+        method!(LoopCore, "_add_writer", args add_writer, "Calls back whenever a write would not block."),
+        method!(LoopCore, "_remove_reader", args remove_reader, "Ends that. Whether there was a reader."),
+        method!(LoopCore, "_remove_writer", args remove_writer, "Ends that. Whether there was a writer."),
+        method!(LoopCore, "_set_signal_descriptor", args set_signal_descriptor, "Says which descriptor brings signals."),
+        method!(LoopCore, "_watches", watches, "A list of (fd, reader, writer)."),
+    ]
+}

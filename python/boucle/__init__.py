@@ -1,0 +1,29 @@
+"""boucle: asyncio's event loop in Rust, which shows what it did.
+
+    asyncio.run(main(), loop_factory=boucle.new_event_loop)     one loop (Python 3.12 and newer)
+    boucle.run(main())                                          the same, on any Python
+    boucle.install()                                            every new loop of this process
+
+    with boucle.record() as chronology: ...                     what ran, and who had to wait
+"""
+
+from ._boucle import __version__
+from ._launch import EventLoopPolicy, install, run
+from ._loop import Loop, new_event_loop
+from ._recording import Chronology, Place, Starvation, Step, Victim, load, record
+
+__all__ = [
+    "Chronology",
+    "EventLoopPolicy",
+    "Loop",
+    "Place",
+    "Starvation",
+    "Step",
+    "Victim",
+    "__version__",
+    "install",
+    "load",
+    "new_event_loop",
+    "record",
+    "run",
+]

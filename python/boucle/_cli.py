@@ -1,0 +1,166 @@
+"""The command ``boucle``: run and record programs, show recordings, add a Jupyter kernel.
+
+Data goes to stdout, talk to stderr. Exit status: that of the program for run and record; 2 for a wrong call; 1 for
+anything else that failed.
+"""
+
+import argparse
+import os
+import signal
+import sys
+
+from . import __version__
+from ._recording import DEFAULT_THRESHOLD, check_can_save, load, record
+
+
+def main(arguments=None):
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 2
+    try:
+        return options.run(options)
+    except (OSError, ValueError) as error:
+        _say(f"error: {error}")
+        return 1
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="boucle",
+        description="asyncio's event loop in Rust, which shows what it did.",
+        epilog="python -m boucle without arguments starts a REPL in which await works at the top level.",
+    )
+    parser.add_argument("--version", action="version", version=f"boucle {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+
+    run = commands.add_parser("run", help="run an unmodified program on boucle", description="Run a program on boucle.")
+    _add_program(run)
+    run.set_defaults(run=_run)
+
+    record = commands.add_parser(
+        "record",
+        help="the same, and keep its chronology",
+        description="Run a program on boucle and keep its chronology: who ran, when, and who had to wait.",
+    )
+    record.add_argument("-o", "--output", required=True, metavar="FILE", help="a name in .svg, .txt, .json or .boucle")
+    _add_threshold(record)
+    _add_program(record)
+    record.set_defaults(run=_record)
+
+    show = commands.add_parser(
+        "show",
+        help="print a recording",
+        description="Print a recording as text, or convert it.",
+    )
+    show.add_argument("file", metavar="FILE", help="a recording, as record -o NAME.boucle writes it")
+    output = show.add_mutually_exclusive_group()
+    output.add_argument("-o", "--output", metavar="FILE", help="convert to a name in .svg, .txt or .json")
+    output.add_argument("--json", action="store_true", help="print the analysis as JSON, times in seconds")
+    show.add_argument("--width", type=int, metavar="COLUMNS", help="width of the text (default: the terminal's)")
+    _add_threshold(show)
+    show.set_defaults(run=_show)
+
+    kernel = commands.add_parser("kernel", help="add a Jupyter kernel whose loop is boucle's")
+    actions = kernel.add_subparsers(dest="action", metavar="ACTION", required=True)
+    install = actions.add_parser("install", help='add the kernel "Python (boucle)"')
+    where = install.add_mutually_exclusive_group()
+    where.add_argument("--user", action="store_true", help="for this user (default: for this Python environment)")
+    where.add_argument("--prefix", metavar="DIR", help="under this folder")
+    install.set_defaults(run=_kernel_install)
+    return parser
+
+
+def _add_program(parser):
+    parser.add_argument("-m", dest="module", action="store_true", help="PROGRAM is a module, as in python -m")
+    parser.add_argument("program", metavar="PROGRAM", help="a file, or with -m a module")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="the program's own arguments")
+
+
+def _add_threshold(parser):
+    parser.add_argument(
+        "--threshold",
+        type=_seconds,
+        default=DEFAULT_THRESHOLD,
+        metavar="TIME",
+        help="a step longer than this starves the others: 50ms, 0.05s or 0.05 (default 50ms)",
+    )
+
+
+def _seconds(text):
+    """A time as people write it, in seconds."""
+    for unit, scale in (("ms", 1e-3), ("us", 1e-6), ("µs", 1e-6), ("s", 1.0), ("", 1.0)):
+        if text.endswith(unit):
+            number = text[: len(text) - len(unit)] if unit else text
+            try:
+                seconds = float(number) * scale
+            except ValueError:
+                break
+            if 0 < seconds < 1e6:
+                return seconds
+            break
+    raise argparse.ArgumentTypeError(f"{text!r} is no time: write 50ms, 0.05s or 0.05")
+
+
+def _run(options):
+    from ._program import run_program
+
+    status, loops = run_program(options.program, options.module, options.arguments)
+    _complain(loops)
+    return status
+
+
+def _record(options):
+    from ._program import run_program
+
+    check_can_save(options.output)
+    # A server that is asked to end re-raises the signal when it is done; by default that would kill us before we saved.
+    signal.signal(signal.SIGTERM, _end)
+    program = " ".join((["-m"] if options.module else []) + [os.path.basename(options.program), *options.arguments])
+    with record(threshold=options.threshold, program=program) as chronology:
+        status, loops = run_program(options.program, options.module, options.arguments)
+    _complain(loops)
+    chronology.save(options.output)
+    steps = len(chronology.steps)
+    _say(f"recorded {chronology.duration:.2f} s, {steps} steps: {options.output}")
+    return status
+
+
+def _end(number, frame):
+    raise SystemExit(128 + number)
+
+
+def _complain(loops):
+    complaint = loops.complaint()
+    if complaint:
+        _say(complaint)
+
+
+def _show(options):
+    chronology = load(options.file, threshold=options.threshold)
+    if options.output:
+        chronology.save(options.output)
+    elif options.json:
+        print(chronology.json())
+    else:
+        print(chronology.text(width=options.width, colour=_colour()))
+    return 0
+
+
+def _colour():
+    """Whether stdout shows colours and the user wants them."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _kernel_install(options):
+    from .kernel import install_spec
+
+    folder = install_spec(user=options.user, prefix=options.prefix)
+    print(folder)
+    _say('added the Jupyter kernel "Python (boucle)"')
+    return 0
+
+
+def _say(message):
+    print(f"boucle: {message}", file=sys.stderr)
