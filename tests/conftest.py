@@ -1,0 +1,60 @@
+"""Fixtures: every test of behaviour runs on asyncio's loop too, which is the oracle."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import boucle
+
+ROOT = Path(__file__).resolve().parent.parent
+EXAMPLES = ROOT / "examples"
+
+FACTORIES = {"asyncio": asyncio.SelectorEventLoop, "boucle": boucle.new_event_loop}
+
+
+@pytest.fixture(params=FACTORIES)
+def factory(request):
+    """Makes a loop: asyncio's or ours."""
+    return FACTORIES[request.param]
+
+
+@pytest.fixture
+def loop(factory):
+    """A loop. A report to its exception handler that the test did not ask for fails the test."""
+    loop = factory()
+    reports = []
+    loop.set_exception_handler(lambda loop, context: reports.append(context))
+    yield loop
+    loop.close()
+    assert not reports
+
+
+@pytest.fixture
+def own_loop():
+    """A loop of ours, for what asyncio does not have."""
+    loop = boucle.new_event_loop()
+    yield loop
+    loop.close()
+
+
+def run_python(*arguments, stdin="", timeout=120, **environment):
+    """Run this Python in a process of its own. Returns the finished process, with text in stdout and stderr."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("BOUCLE_", "PYTHON"))}
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=clean | environment,
+        cwd=ROOT,
+    )
+
+
+def run_boucle(*arguments, **options):
+    """Run the command boucle."""
+    return run_python("-c", "import sys; from boucle._cli import main; sys.exit(main())", *arguments, **options)

@@ -1,0 +1,167 @@
+"""One environment per Python: finds the interpreters, builds a wheel for each, and installs it with what the tests need.
+
+    python3 tools/environments.py build [--python 3.13] [--with test|bench|lint]
+    python3 tools/environments.py list
+
+Everything it makes lies inside of the clone: environments in .venv/, wheels in dist/, compiled code in target/.
+An environment is rebuilt when the sources or the requirements have changed, and left alone otherwise.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14"]
+VERSION = "import sys; print('%d.%d' % sys.version_info[:2] if sys.implementation.name == 'cpython' else '')"
+
+
+def interpreters():
+    """The supported Pythons of this machine: {"3.13": path}, oldest first. BOUCLE_PYTHONS, a list of versions, narrows it."""
+    wanted = os.environ.get("BOUCLE_PYTHONS", "").replace(",", " ").split() or SUPPORTED
+    found = {}
+    for candidate in _candidates():
+        version = _version_of(candidate)
+        if version in wanted and version not in found and version in SUPPORTED:
+            found[version] = candidate
+    return dict(sorted(found.items(), key=lambda item: SUPPORTED.index(item[0])))
+
+
+def _candidates():
+    for version in SUPPORTED:
+        on_path = shutil.which(f"python{version}")
+        if on_path:
+            yield on_path
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for folder in sorted(pyenv.glob("3.*"), reverse=True):
+        if (folder / "bin" / "python").exists():
+            yield str(folder / "bin" / "python")
+    yield sys.executable
+
+
+def _version_of(python):
+    """The version of an interpreter that works; None of one that does not (pyenv's shims of absent versions)."""
+    try:
+        result = subprocess.run([python, "-c", VERSION], capture_output=True, text=True, timeout=60)
+    except OSError:
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def python_of(version):
+    """The interpreter of an environment."""
+    return ROOT / ".venv" / version / "bin" / "python"
+
+
+def build(version, interpreter, purpose):
+    """Make the environment of a Python complete: boucle, and the requirements of a purpose."""
+    python = python_of(version)
+    if not python.exists():
+        _say(f"{version}: making .venv/{version}")
+        _run([interpreter, "-m", "venv", str(python.parent.parent)])
+    requirements = ROOT / "tools" / "requirements" / f"{purpose}.txt"
+    _once(
+        python.parent.parent / f"{purpose}.stamp",
+        _digest([requirements]),
+        lambda: _install_requirements(version, python, requirements),
+    )
+    _once(python.parent.parent / "boucle.stamp", _digest(_sources()), lambda: _install_boucle(version, python))
+
+
+def _install_requirements(version, python, requirements):
+    _say(f"{version}: installing {requirements.relative_to(ROOT)}")
+    _run([str(python), "-m", "pip", "install", "--quiet", "-r", str(requirements)])
+
+
+def _install_boucle(version, python):
+    _say(f"{version}: building the wheel")
+    maturin = _maturin()
+    environment = os.environ | {"CARGO_TARGET_DIR": str(ROOT / "target" / f"python{version}")}
+    folder = ROOT / "dist" / version
+    shutil.rmtree(folder, ignore_errors=True)
+    _run([maturin, "build", "--quiet", "--release", "--interpreter", str(python), "--out", str(folder)], environment)
+    (wheel,) = folder.glob("*.whl")
+    _run([str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", str(wheel)])
+    _say(f"{version}: {wheel.name}")
+
+
+def _maturin():
+    """The wheel builder, in an environment of its own."""
+    folder = ROOT / ".venv" / "tools"
+    maturin = folder / "bin" / "maturin"
+    if not maturin.exists():
+        _say("installing maturin into .venv/tools")
+        _run([sys.executable, "-m", "venv", str(folder)])
+        requirements = ROOT / "tools" / "requirements" / "build.txt"
+        _run([str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "-r", str(requirements)])
+    return str(maturin)
+
+
+def _sources():
+    """What a wheel is made of."""
+    yield from (ROOT / name for name in ("Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md"))
+    for folder in ("crates", "python"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            if path.is_file() and re.search(r"\.(rs|toml|py|pyi|typed)$", path.name):
+                yield path
+
+
+def _digest(paths):
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(str(path.relative_to(ROOT)).encode() + b"\0")
+        digest.update(path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _once(stamp, digest, work):
+    """Do the work unless it was done for this digest."""
+    if stamp.exists() and stamp.read_text() == digest:
+        return
+    stamp.unlink(missing_ok=True)
+    work()
+    stamp.write_text(digest)
+
+
+def _run(command, environment=None):
+    try:
+        subprocess.run(command, check=True, cwd=ROOT, env=environment)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"environments: `{' '.join(command)}` failed with status {error.returncode}")
+
+
+def _say(message):
+    print(f"environments: {message}", file=sys.stderr, flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="print the Pythons that would be used")
+    building = commands.add_parser("build", help="build and install boucle for each Python")
+    building.add_argument("--python", help="only this version; 'one' for the newest found")
+    building.add_argument("--with", dest="purpose", default="test", help="a list in tools/requirements (default: test)")
+    options = parser.parse_args()
+    found = interpreters()
+    if not found:
+        sys.exit(f"environments: no supported Python found (looked for {', '.join(SUPPORTED)} on PATH and in pyenv)")
+    if options.command == "list":
+        for version, path in found.items():
+            print(version, path)
+        return
+    if options.python == "one":
+        options.python = list(found)[-1]
+    if options.python and options.python not in found:
+        sys.exit(f"environments: Python {options.python} was not found (found: {', '.join(found)})")
+    for version, interpreter in found.items():
+        if options.python in (None, version):
+            build(version, interpreter, options.purpose)
+
+
+if __name__ == "__main__":
+    main()
