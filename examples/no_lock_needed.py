@@ -36,7 +36,7 @@ def with_threads(lock):
         for _ in range(THREAD_ROUNDS):
             with lock:
                 value = counter.value
-                time.sleep(0)  # the processor goes to the other thread, if no lock holds it up
+                time.sleep(1e-6)  # the processor goes to the other thread, if no lock holds it up
                 counter.value = value + 1
 
     threads = [threading.Thread(target=increment) for _ in range(2)]

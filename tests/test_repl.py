@@ -37,7 +37,7 @@ def test_a_session(repl):
     say(repl, "1 / 0", "ZeroDivisionError: division by zero")
     say(repl, "x = await asyncio.sleep(0, 'kept' * 2)", ">>>")
     say(repl, "x", "'keptkept'")
-    repl.sendline("exit()")
+    repl.sendeof()
     repl.expect("exiting boucle REPL")
     repl.expect(pexpect.EOF)
 

@@ -4,6 +4,7 @@ import concurrent.futures
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -22,23 +23,22 @@ BOUCLE = ["-c", "import sys; from boucle._cli import main; sys.exit(main())"]
 
 @pytest.fixture
 def serve():
-    """Starts a server on a socket of ours and waits until it answers. Returns its process and the port."""
+    """Starts a server on a free port and waits until it listens. Returns its process and the port."""
     started = []
 
     def serve(*command):
-        # The socket listens before the server starts, so no port can be lost to somebody else and no client be refused.
-        listening = socket.create_server(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
         process = subprocess.Popen(
-            [sys.executable, *command, "--fd", str(listening.fileno()), "--no-access-log"],
-            pass_fds=[listening.fileno()],
+            [sys.executable, *command, "--port", "0", "--no-access-log"],
             cwd=EXAMPLES / "server",
             stderr=subprocess.PIPE,
             text=True,
         )
-        listening.close()
         started.append(process)
-        return process, port
+        for line in process.stderr:
+            listening = re.search(r"running on http://127\.0\.0\.1:(\d+)", line)
+            if listening:
+                return process, int(listening[1])
+        raise AssertionError(f"the server ended with status {process.wait()}")
 
     yield serve
     for process in started:

@@ -4,9 +4,9 @@ import sys
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        from boucle._cli import main
+        from boucle import _cli
 
-        sys.exit(main())
-    from boucle._repl import main
+        sys.exit(_cli.main())
+    from boucle import _repl
 
-    main()
+    _repl.main()

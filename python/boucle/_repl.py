@@ -20,8 +20,30 @@ def main():
     module.__package__ = "asyncio"
     module.__file__ = spec.origin
     sys.modules["__main__"] = module
+    if sys.version_info < (3, 13):
+        _prepare_line_editing(module)
     sys.argv = [spec.origin]
     exec(code, module.__dict__)
+
+
+def _prepare_line_editing(module):
+    """Give the REPL history and completion, which asyncio's has had since 3.13: by the same hook of the site module."""
+    try:
+        import readline
+        import rlcompleter
+    except ImportError:
+        return
+    hook = getattr(sys, "__interactivehook__", None)
+    if hook is not None:
+        hook()
+
+    def complete(text, state):
+        if state == 0:
+            # The names the user can type; the REPL makes this dict when it starts.
+            complete.names = rlcompleter.Completer(module.__dict__.get("repl_locals", {}))
+        return complete.names.complete(text, state)
+
+    readline.set_completer(complete)
 
 
 def _renamed(code):

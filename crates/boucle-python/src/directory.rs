@@ -133,10 +133,12 @@ struct Description {
     has_lines: bool,
 }
 
-/// Describes a code object.
-fn describe_code(code: &Bound<'_, PyAny>) -> PyResult<Description> {
-    // 3.10 has no qualified name.
-    let name = code.getattr("co_qualname").or_else(|_| code.getattr("co_name"))?;
+/// Describes a code object. The code of 3.10 does not know its qualified name; a function or coroutine that runs it does.
+fn describe_code(code: &Bound<'_, PyAny>, runs_it: Option<&Bound<'_, PyAny>>) -> PyResult<Description> {
+    let name = code
+        .getattr("co_qualname")
+        .or_else(|missing| runs_it.ok_or(missing)?.getattr("__qualname__"))
+        .or_else(|_| code.getattr("co_name"))?;
     Ok(Description {
         name: name.extract()?,
         file: code.getattr("co_filename")?.extract()?,
@@ -162,14 +164,15 @@ fn origin(py: Python<'_>, file: &str) -> Origin {
     if in_library || file.is_empty() { Origin::Library } else { Origin::User }
 }
 
-/// The number of a code object, and whose it is.
+/// The number of a code object, and whose it is. `runs_it` is the function or coroutine it was found in, where that is at
+/// hand.
 #[inline]
-pub(crate) fn code(py: Python<'_>, code: NonNull<ffi::PyObject>) -> (u32, Origin) {
+pub(crate) fn code(py: Python<'_>, code: NonNull<ffi::PyObject>, runs_it: Option<&Bound<'_, PyAny>>) -> (u32, Origin) {
     let known = get(py).borrow(py).codes_by_address.get(&(code.as_ptr() as usize)).copied();
     known.unwrap_or_else(|| {
         // SAFETY: the caller borrows a code object that is alive.
         let object = unsafe { Owned::from_borrowed(code) };
-        let description = describe_code(&object.any(py));
+        let description = describe_code(&object.any(py), runs_it);
         enter(py, code.as_ptr() as usize, object, description)
     })
 }
@@ -219,7 +222,10 @@ pub(crate) fn task(py: Python<'_>, task: &Owned, coroutine: &Owned) -> (u32, boo
 fn meet(py: Python<'_>, task: &Owned, coroutine: &Owned) -> (u32, bool) {
     let name = task_name(&task.any(py));
     let code = match coroutine.any(py).getattr("cr_code") {
-        Ok(object) => NonNull::new(object.as_ptr()).map_or(UNKNOWN_CODE, |object| code(py, object).0),
+        Ok(object) => NonNull::new(object.as_ptr()).map_or(UNKNOWN_CODE, |object| {
+            let coroutine = coroutine.any(py);
+            code(py, object, Some(&coroutine)).0
+        }),
         Err(_) => {
             let class: Owned = coroutine.any(py).get_type().into_any().into();
             callable(py, class.as_ptr() as usize, &class, &coroutine.any(py))

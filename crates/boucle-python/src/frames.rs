@@ -96,7 +96,7 @@ pub(crate) fn is_readable(object: &Owned) -> bool {
 }
 
 fn is_coroutine(object: *mut PyObject) -> bool {
-    // SAFETY: the object is alive; the type is a static of the interpreter.
+    // SAFETY: the object is alive.
     unsafe { ffi::Py_TYPE(object) == &raw mut ffi::PyCoro_Type }
 }
 
@@ -257,9 +257,13 @@ pub(crate) fn check(py: Python<'_>) -> PyResult<bool> {
     let plausible = is_plausible(&outermost, expected.first().map_or(0, |first| first.0));
     let suspended = plausible
         && walk(&outermost, |place| {
-            // SAFETY: compared with the code objects that the attributes gave, which are alive.
             let known = expected.iter().any(|(code, _)| *code == place.code.as_ptr() as usize);
-            let line = if known { line(&unsafe { Owned::from_borrowed(place.code) }, place.offset) } else { 0 };
+            let line = if known {
+                // SAFETY: one of the code objects that the attributes gave, which are alive.
+                line(&unsafe { Owned::from_borrowed(place.code) }, place.offset)
+            } else {
+                0
+            };
             read.push((place.code.as_ptr() as usize, line));
         });
     chain.call_method0("close")?;

@@ -14,6 +14,7 @@
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
 use std::mem::offset_of;
+use std::ptr::NonNull;
 
 use boucle_core::timers::TimerKey;
 use pyo3::prelude::*;
@@ -220,13 +221,11 @@ pub(crate) fn run_and_keep(py: Python<'_>, this: This<'_, Handle>) -> Result<()>
 
 /// Cancels a handle of ours or of asyncio's.
 pub(crate) fn cancel_any(py: Python<'_>, handle: &Owned) -> Result<()> {
-    match native(handle) {
-        Some(handle) => cancel(py, handle),
-        None => {
-            handle.any(py).call_method0(intern!(py, "cancel"))?;
-            Ok(())
-        }
+    if let Some(handle) = native(handle) {
+        return cancel(py, handle);
     }
+    handle.any(py).call_method0(intern!(py, "cancel"))?;
+    Ok(())
 }
 
 #[cold]
@@ -324,15 +323,10 @@ unsafe extern "C" fn repr(this: *mut ffi::PyObject) -> *mut ffi::PyObject {
 
 unsafe extern "C" fn hash(this: *mut ffi::PyObject) -> ffi::Py_hash_t {
     let object = guard("TimerHandle.__hash__", |py| Ok(Owned::from(of_asyncio(py, this, "__hash__", None)?)));
-    if object.is_null() {
-        return -1;
-    }
-    // SAFETY: the guard returned a reference of ours to an `int`, which asyncio's `__hash__` returns.
-    unsafe {
-        let hash = ffi::PyLong_AsSsize_t(object);
-        ffi::Py_DECREF(object);
-        hash
-    }
+    // SAFETY: the guard returned null, or a reference that is ours.
+    let Ok(number) = (unsafe { Owned::from_returned(object) }) else { return -1 };
+    // SAFETY: an `int` that is alive: asyncio's `__hash__` returns no other.
+    unsafe { ffi::PyLong_AsSsize_t(number.as_ptr()) }
 }
 
 unsafe extern "C" fn compare(
@@ -350,28 +344,30 @@ unsafe extern "C" fn compare(
             _ => "__ge__",
         };
         // SAFETY: the interpreter passes an object that is alive.
-        let other = unsafe { Owned::from_borrowed(std::ptr::NonNull::new_unchecked(other)) };
-        Ok(Owned::from(of_asyncio(py, this, name, Some(&other))?))
+        let other = NonNull::new(other).map(|other| unsafe { Owned::from_borrowed(other) });
+        Ok(Owned::from(of_asyncio(py, this, name, other.as_ref())?))
     })
 }
 
 unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     guard_infallible("Handle.tp_dealloc", || {
-        // SAFETY: the interpreter calls this once, for an instance of exactly this class.
-        unsafe {
-            clear_weak_references(object, &This::<Handle>::from_ptr(object).weak_references);
-            HANDLES.free::<Handle>(object);
-        }
+        // SAFETY: the interpreter calls this for an instance of exactly this class.
+        let this = unsafe { This::<Handle>::from_ptr(object) };
+        // SAFETY: it is being deallocated, and the list is its own.
+        unsafe { clear_weak_references(object, &this.weak_references) };
+        // SAFETY: the interpreter calls this once; nothing uses `this` any more.
+        unsafe { HANDLES.free::<Handle>(object) };
     });
 }
 
 unsafe extern "C" fn dealloc_timer(object: *mut ffi::PyObject) {
     guard_infallible("TimerHandle.tp_dealloc", || {
-        // SAFETY: the interpreter calls this once, for an instance of exactly this class.
-        unsafe {
-            clear_weak_references(object, &This::<TimerHandle>::from_ptr(object).handle.weak_references);
-            TIMER_HANDLES.free::<TimerHandle>(object);
-        }
+        // SAFETY: the interpreter calls this for an instance of exactly this class.
+        let this = unsafe { This::<TimerHandle>::from_ptr(object) };
+        // SAFETY: it is being deallocated, and the list is its own.
+        unsafe { clear_weak_references(object, &this.handle.weak_references) };
+        // SAFETY: the interpreter calls this once; nothing uses `this` any more.
+        unsafe { TIMER_HANDLES.free::<TimerHandle>(object) };
     });
 }
 

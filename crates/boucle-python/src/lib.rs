@@ -11,13 +11,17 @@
 //! * Native classes know asyncio by [`imports`] only.
 //! * `unsafe` stands in [`raw`], [`frames`], [`handle`] and [`witness`], each block with its argument.
 
+#![allow(clippy::unnecessary_wraps, reason = "one macro makes slots of functions that raise and of those that do not")]
+
 mod chronology;
 mod directory;
 mod errors;
+#[allow(clippy::multiple_unsafe_ops_per_block, reason = "one fact, the table of offsets, covers a whole function")]
 mod frames;
 mod handle;
 mod imports;
 mod loop_core;
+#[allow(clippy::multiple_unsafe_ops_per_block, reason = "short sequences of C calls that share one argument")]
 mod raw;
 mod settings;
 mod witness;
@@ -27,7 +31,8 @@ use pyo3::prelude::*;
 /// The native half of boucle. Use the package `boucle`.
 #[pymodule(gil_used = true)]
 mod _boucle {
-    use super::*;
+    use super::{directory, frames, handle, imports, loop_core, raw, settings};
+    use pyo3::prelude::*;
 
     #[pymodule_export]
     use super::chronology::{Chronology, Recording};
@@ -35,6 +40,7 @@ mod _boucle {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let py = module.py();
+        raw::gil::refuse_sub_interpreters()?;
         settings::initialise()?;
         boucle_core::clock::Scale::prepare();
         imports::initialise(py)?;

@@ -26,9 +26,8 @@ pub(crate) fn recording() -> bool {
 pub(crate) fn initialise() -> PyResult<()> {
     let Ok(value) = std::env::var("BOUCLE_RECORD") else { return Ok(()) };
     match value.trim() {
-        "" => {}
+        "" | "on" => {}
         "0" | "off" => RECORDING.store(false, Ordering::Relaxed),
-        "on" => {}
         size => match size.parse::<usize>() {
             Ok(mebibytes @ 1..=LARGEST_RING) => rings::set_capacity(mebibytes * ((1 << 20) / STEP_SIZE)),
             _ => {

@@ -73,8 +73,9 @@ impl Witness {
     #[inline]
     unsafe fn of_function(py: Python<'_>, function: *mut ffi::PyObject) -> Self {
         // SAFETY: by this function's contract; a function always has a code object.
-        let code = unsafe { NonNull::new_unchecked(ffi::PyFunction_GetCode(function)) };
-        Self::Callback(directory::code(py, code).0 | CALLBACK)
+        let (code, function) =
+            unsafe { (NonNull::new_unchecked(ffi::PyFunction_GetCode(function)), Borrowed::from_ptr(py, function)) };
+        Self::Callback(directory::code(py, code, Some(&function)).0 | CALLBACK)
     }
 
     /// # Safety
@@ -148,7 +149,7 @@ fn left(py: Python<'_>, task: &Owned, coroutine: &Owned) -> (u32, Whereabouts) {
     }
     let mut place: Option<(u32, u32)> = None;
     let suspended = frames::walk(coroutine, |suspended| {
-        let (code, origin) = directory::code(py, suspended.code);
+        let (code, origin) = directory::code(py, suspended.code, None);
         if origin == Origin::User || place.is_none() {
             place = Some((code, suspended.offset));
         }

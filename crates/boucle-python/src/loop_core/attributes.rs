@@ -31,10 +31,10 @@ macro_rules! objects {
         fn object_properties() -> impl Iterator<Item = ffi::PyGetSetDef> {
             [$(property(
                 crate::raw::method::c_str!(stringify!($field)),
-                getter!(LoopCore, "attribute", |_, this: This<'_, LoopCore>| {
+                getter!(LoopCore, stringify!($field), |_, this: This<'_, LoopCore>| {
                     this.objects.$field.get().ok_or_else(|| missing(stringify!($field)))
                 }),
-                Some(setter!(LoopCore, "attribute", |_, this: This<'_, LoopCore>, value: Option<Owned>| {
+                Some(setter!(LoopCore, stringify!($field), |_, this: This<'_, LoopCore>, value: Option<Owned>| {
                     drop(this.objects.$field.replace(value));
                     Ok(())
                 })),
@@ -123,7 +123,7 @@ fn counts(py: Python<'_>, this: This<'_, LoopCore>) -> Result<Owned> {
     let turn = this.turn.borrow();
     let counts = (this.turns.get(), this.steps.get(), turn.ready_len(), turn.timers_len());
     drop(turn);
-    Ok(counts.into_pyobject(py).map_err(PyErr::from)?.into_any().into())
+    Ok(counts.into_pyobject(py)?.into_any().into())
 }
 
 pub(super) fn methods() -> [ffi::PyMethodDef; 7] {

@@ -6,6 +6,7 @@
 //! reachable from outside, which can keep a cycle alive, but never frees what a program can still reach.
 
 use super::LoopCore;
+use super::watch::Reactor;
 use crate::handle;
 use crate::raw::Owned;
 use crate::raw::class::{Collected, Visit};
@@ -20,7 +21,7 @@ impl Collected for LoopCore {
         }
         self.inbox.for_each(|ready| visit_item(&ready.item, visit));
         if let Ok(reactor) = self.reactor.try_borrow() {
-            reactor.iter().flat_map(|reactor| reactor.handles()).for_each(|item| visit_item(item, visit));
+            reactor.iter().flat_map(Reactor::handles).for_each(|item| visit_item(item, visit));
         }
     }
 
@@ -56,5 +57,5 @@ pub(super) fn drop_content(this: &LoopCore) {
     let reactor = this.reactor.borrow_mut().take();
     release_handles(ready.iter().chain(&handed_in).map(|ready| &ready.item));
     release_handles(timers.items());
-    release_handles(reactor.iter().flat_map(|reactor| reactor.handles()));
+    release_handles(reactor.iter().flat_map(Reactor::handles));
 }

@@ -13,6 +13,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{ffi, intern};
 
+use super::watch::Reactor;
 use super::{Item, LoopCore};
 use crate::raw::call::check_signals;
 use crate::raw::{Args, Owned, Result, This, gil, method};
@@ -26,15 +27,9 @@ const LONGEST_GRIP: Duration = Duration::from_millis(50);
 const GRIP_CHECK: u64 = 64;
 
 impl LoopCore {
-    /// Whether steps are written down.
-    #[inline]
-    pub(super) fn is_recording(&self) -> bool {
-        settings::recording()
-    }
-
     /// Whether the kernel may have something to report but a wake: a descriptor is watched, or a signal has a handler.
     fn is_watching(&self, py: Python<'_>) -> bool {
-        let watches = self.reactor.borrow().as_ref().is_some_and(|reactor| reactor.watches_others());
+        let watches = self.reactor.borrow().as_ref().is_some_and(Reactor::watches_others);
         watches
             || self.objects._signal_handlers.get().is_some_and(|handlers| handlers.any(py).len().is_ok_and(|n| n > 0))
     }
@@ -43,7 +38,7 @@ impl LoopCore {
 /// Runs turns until the loop is asked to stop.
 fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
     let thread_name = args.get(0).map(|name| name.any(py).extract::<String>()).transpose()?.unwrap_or_default();
-    let ring = this.is_recording().then(|| rings::of_this_thread(thread_name));
+    let ring = settings::recording().then(|| rings::of_this_thread(thread_name));
     let scale = Scale::measure();
     drop(this.ring.replace(ring.clone()));
     this.scale.set(Some(scale));
@@ -224,5 +219,5 @@ fn run_watched(py: Python<'_>, this: This<'_, LoopCore>, item: &Item) -> Result<
 }
 
 pub(super) fn methods() -> [ffi::PyMethodDef; 1] {
-    [method!(LoopCore, "_run", args run, "_run(thread_name)\n--\n\nRuns turns until stop() was called.")]
+    [method!(LoopCore, "_run", args run, "_run($self, thread_name, /)\n--\n\nRuns turns until stop() was called.")]
 }

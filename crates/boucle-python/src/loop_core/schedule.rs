@@ -13,12 +13,13 @@ use crate::imports;
 use crate::raw::args::Arg;
 use crate::raw::call::thread_ident;
 use crate::raw::{Args, Owned, Result, This, method};
+use crate::settings;
 
 impl LoopCore {
     /// Schedules an item, from whichever thread.
     #[inline]
     fn push(&self, item: Item) {
-        let since = if self.is_recording() { Stamp::now() } else { Stamp::default() };
+        let since = if settings::recording() { Stamp::now() } else { Stamp::default() };
         let owner = self.thread.get();
         if owner == 0 || owner == thread_ident() {
             let mut turn = self.turn.borrow_mut();
@@ -32,9 +33,9 @@ impl LoopCore {
     }
 
     /// Schedules a timer handle.
-    fn push_at(&self, deadline: Tick, item: Item) {
+    fn push_at(&self, deadline: Tick, item: &Item) {
         let key = self.turn.borrow_mut().push_at(deadline, item.clone());
-        handle::set_key(&item, Some(key));
+        handle::set_key(item, Some(key));
     }
 }
 
@@ -114,7 +115,7 @@ fn schedule_at<'a>(
         check_callback(py, this, callback.function, "call_at")?;
     }
     let handle = callback.at(py, this, when, given)?;
-    this.push_at(Tick::at_or_after(when), handle.clone());
+    this.push_at(Tick::at_or_after(when), &handle);
     Ok(handle)
 }
 
@@ -203,12 +204,12 @@ fn scheduled_handles(py: Python<'_>, this: This<'_, LoopCore>) -> Result<Owned> 
 
 pub(super) fn methods() -> [ffi::PyMethodDef; 15] {
     [
-        method!(LoopCore, "call_soon", args call_soon, "call_soon(callback, *args, context=None)\n--\n\nRun callback(*args) in the next turn, after what is ready."),
-        method!(LoopCore, "call_soon_threadsafe", args call_soon_threadsafe, "call_soon_threadsafe(callback, *args, context=None)\n--\n\nLike call_soon, from any thread: wakes the loop."),
-        method!(LoopCore, "call_later", args call_later, "call_later(delay, callback, *args, context=None)\n--\n\nRun callback(*args) after delay seconds."),
-        method!(LoopCore, "call_at", args call_at, "call_at(when, callback, *args, context=None)\n--\n\nRun callback(*args) when loop.time() reaches when."),
-        method!(LoopCore, "time", time, "time()\n--\n\nThe loop's clock in seconds: time.monotonic()."),
-        method!(LoopCore, "stop", stop, "stop()\n--\n\nEnd run_forever after this turn."),
+        method!(LoopCore, "call_soon", args call_soon, "call_soon($self, callback, *args, context=None)\n--\n\nRun callback(*args) in the next turn, after what is ready."),
+        method!(LoopCore, "call_soon_threadsafe", args call_soon_threadsafe, "call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nLike call_soon, from any thread: wakes the loop."),
+        method!(LoopCore, "call_later", args call_later, "call_later($self, delay, callback, *args, context=None)\n--\n\nRun callback(*args) after delay seconds."),
+        method!(LoopCore, "call_at", args call_at, "call_at($self, when, callback, *args, context=None)\n--\n\nRun callback(*args) when loop.time() reaches when."),
+        method!(LoopCore, "time", time, "time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic()."),
+        method!(LoopCore, "stop", stop, "stop($self, /)\n--\n\nEnd run_forever after this turn."),
         method!(LoopCore, "_add_callback", args add_callback, "Schedules a handle, unless it was cancelled."),
         method!(LoopCore, "_add_callback_signalsafe", args add_callback_signalsafe, "The same."),
         method!(LoopCore, "_write_to_self", write_to_self, "Wakes a sleeping loop."),

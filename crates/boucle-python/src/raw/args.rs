@@ -86,6 +86,7 @@ impl<'a> Args<'a> {
     /// The keyword argument `name`, if it is the only one. `None` says that there are others, or that the one there is
     /// has another name; `Some(None)` that there is none at all.
     #[inline]
+    #[expect(clippy::option_option, reason = "does it fit, and if so, is there one: callers match on both at once")]
     pub(crate) fn only_keyword(&self, name: &Owned) -> Option<Option<Arg<'a>>> {
         match self.values {
             [] => Some(None),

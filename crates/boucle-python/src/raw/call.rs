@@ -49,8 +49,8 @@ impl StoredArgs {
                 for (index, arg) in std::iter::once(first).chain(args).enumerate() {
                     // SAFETY: the same tuple; the index is below its length, and the slot is empty.
                     unsafe {
-                        ffi::PyTuple_SET_ITEM(tuple.as_ptr(), index as ffi::Py_ssize_t, arg.to_owned().into_ptr())
-                    };
+                        ffi::PyTuple_SET_ITEM(tuple.as_ptr(), index as ffi::Py_ssize_t, arg.to_owned().into_ptr());
+                    }
                 }
                 Some(tuple)
             }

@@ -111,7 +111,7 @@ impl<'a, T: Class> This<'a, T> {
 
 /// Passes what an object refers to on to the garbage collector.
 pub(crate) struct Visit {
-    visit: ffi::visitproc,
+    function: ffi::visitproc,
     arg: *mut c_void,
     result: c_int,
 }
@@ -130,7 +130,7 @@ impl Visit {
     fn ptr(&mut self, object: *mut ffi::PyObject) {
         if self.result == 0 && !object.is_null() {
             // SAFETY: the collector passed the function and its argument for this traversal; the object is alive.
-            self.result = unsafe { (self.visit)(object, self.arg) };
+            self.result = unsafe { (self.function)(object, self.arg) };
         }
     }
 }
@@ -336,7 +336,7 @@ unsafe extern "C" fn traverse<T: Collected>(
     visit: ffi::visitproc,
     arg: *mut c_void,
 ) -> c_int {
-    let mut visit = Visit { visit, arg, result: 0 };
+    let mut visit = Visit { function: visit, arg, result: 0 };
     guard_infallible("tp_traverse", || {
         // SAFETY: the collector calls this with an instance. Its class is a heap type, which its instances hold.
         unsafe {

@@ -3,7 +3,8 @@
 use std::cell::{RefCell, RefMut};
 use std::sync::OnceLock;
 
-use pyo3::{Python, ffi};
+use pyo3::exceptions::PyImportError;
+use pyo3::{PyResult, Python, ffi};
 
 /// A static that only the holder of the GIL gets at.
 pub(crate) struct GilCell<T>(RefCell<T>);
@@ -52,6 +53,15 @@ impl<T> GilOnce<T> {
     pub(crate) fn get<'py>(&'py self, _: Python<'py>) -> &'py T {
         &self.0.get().expect("statics are set when the module is initialised, before anything can use them").0
     }
+}
+
+/// Refuses to be imported by a sub-interpreter: the statics of this crate hold objects of one interpreter.
+pub(crate) fn refuse_sub_interpreters() -> PyResult<()> {
+    // SAFETY: called while a module is imported, so the GIL is held.
+    if unsafe { ffi::PyInterpreterState_Get() != ffi::PyInterpreterState_Main() } {
+        return Err(PyImportError::new_err("boucle works in the main interpreter only, not in a sub-interpreter"));
+    }
+    Ok(())
 }
 
 /// Runs `work` with the GIL released. Only a wait that can block is worth it: releasing and taking it back costs 26 ns

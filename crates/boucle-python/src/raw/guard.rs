@@ -23,6 +23,7 @@ impl From<PyErr> for Raised {
 
 impl Raised {
     /// Takes the exception back from the interpreter.
+    #[expect(clippy::unused_self, reason = "whoever takes an exception gives up the token that says there is one")]
     pub(crate) fn take(self, py: Python<'_>) -> PyErr {
         PyErr::take(py).unwrap_or_else(|| PySystemError::new_err("an error was reported without an exception"))
     }

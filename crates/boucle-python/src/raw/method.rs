@@ -135,7 +135,7 @@ macro_rules! method {
 
 /// The getter of a property, of a function `fn(Python, This<Class>) -> Result<impl IntoObject>`.
 macro_rules! getter {
-    ($class:ty, $name:literal, $function:expr) => {{
+    ($class:ty, $name:expr, $function:expr) => {{
         unsafe extern "C" fn get(this: *mut pyo3::ffi::PyObject, _: *mut std::ffi::c_void) -> *mut pyo3::ffi::PyObject {
             $crate::raw::guard::guard(concat!(stringify!($class), ".", $name), |py| {
                 // SAFETY: the property's descriptor checks that `this` is an instance of the class.
@@ -150,7 +150,7 @@ macro_rules! getter {
 
 /// The setter of a property, of a function `fn(Python, This<Class>, Option<&Owned>) -> Result<()>`; `None` deletes.
 macro_rules! setter {
-    ($class:ty, $name:literal, $function:expr) => {{
+    ($class:ty, $name:expr, $function:expr) => {{
         unsafe extern "C" fn set(
             this: *mut pyo3::ffi::PyObject,
             value: *mut pyo3::ffi::PyObject,
