@@ -72,7 +72,9 @@ def test_a_file_that_is_not_there():
 
 def test_a_program_that_runs_another_loop_is_told(tmp_path):
     program = tmp_path / "program.py"
-    program.write_text("import asyncio\nloop = asyncio.SelectorEventLoop()\nloop.run_until_complete(asyncio.sleep(0))\n")
+    program.write_text(
+        "import asyncio\nloop = asyncio.SelectorEventLoop()\nloop.run_until_complete(asyncio.sleep(0))\n"
+    )
     result = run_boucle("run", program)
     assert result.returncode == 0
     assert "never ran a boucle loop: it ran asyncio.unix_events._UnixSelectorEventLoop" in result.stderr
@@ -159,7 +161,11 @@ def test_a_threshold_that_is_none(threshold):
 def test_record_saves_when_the_program_is_asked_to_end(tmp_path, number, status):
     program = tmp_path / "program.py"
     program.write_text(
-        "import asyncio\nasync def main():\n    print('ready', flush=True)\n    await asyncio.sleep(60)\nasyncio.run(main())\n"
+        "import asyncio\n"
+        "async def main():\n"
+        "    print('ready', flush=True)\n"
+        "    await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
     )
     path = tmp_path / "run.txt"
     process = subprocess.Popen(

@@ -56,7 +56,8 @@ def test_repr_is_asyncios(loop):
     assert (repr(soon), repr(later)) == tuple(map(repr, asyncios))
     for handle in (soon, later, *asyncios):
         handle.cancel()
-    assert (repr(soon), repr(later)) == tuple(map(repr, asyncios)) == ("<Handle cancelled>", "<TimerHandle cancelled when=5>")
+    assert (repr(soon), repr(later)) == tuple(map(repr, asyncios))
+    assert (repr(soon), repr(later)) == ("<Handle cancelled>", "<TimerHandle cancelled when=5>")
 
 
 def test_timer_handles_compare_by_time(loop):

@@ -18,7 +18,8 @@ def executed(tmp_path_factory):
     prefix = tmp_path_factory.mktemp("jupyter")
     result = run_boucle("kernel", "install", "--prefix", prefix)
     assert result.returncode == 0, result.stderr
-    assert json.loads((prefix / "share/jupyter/kernels/boucle/kernel.json").read_text())["display_name"] == "Python (boucle)"
+    spec = json.loads((prefix / "share/jupyter/kernels/boucle/kernel.json").read_text())
+    assert spec["display_name"] == "Python (boucle)"
     former = os.environ.get("JUPYTER_PATH")
     os.environ["JUPYTER_PATH"] = str(prefix / "share/jupyter")
     try:

@@ -276,7 +276,8 @@ import asyncio, boucle
 async def main():
     for _ in range(100_000): await asyncio.sleep(0)
 with boucle.record() as chronology: boucle.run(main())
-print(chronology.lost > 60_000, len(chronology.steps) < 33_000, "overwritten" in chronology.text() or "lost" in chronology.text())
+text = chronology.text()
+print(chronology.lost > 60_000, len(chronology.steps) < 33_000, "overwritten" in text or "lost" in text)
 """
     from conftest import run_python
 
@@ -358,7 +359,7 @@ def test_saving_keeps_everything(tmp_path):
 def test_a_damaged_recording_names_the_file_and_the_byte(recorded, tmp_path, damage, complaint):
     path = tmp_path / "damaged.boucle"
     path.write_bytes(damage(recorded("pieces").read_bytes()))
-    with pytest.raises(ValueError, match="damaged.boucle: ") as caught:
+    with pytest.raises(ValueError, match=r"damaged\.boucle: ") as caught:
         boucle.load(path)
     assert complaint in str(caught.value)
     result = run_boucle("show", path)

@@ -13,7 +13,8 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\r")
 @pytest.fixture(params=["basic", "full"])
 def repl(request, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    environment |= {"TERM": "xterm", "NO_COLOR": "1", "PYTHON_HISTORY": str(tmp_path / "history"), "HOME": str(tmp_path)}
+    environment |= {"TERM": "xterm", "NO_COLOR": "1"}
+    environment |= {"PYTHON_HISTORY": str(tmp_path / "history"), "HOME": str(tmp_path)}
     if request.param == "basic":
         environment["PYTHON_BASIC_REPL"] = "1"
     child = pexpect.spawn(sys.executable, ["-m", "boucle"], env=environment, encoding="utf-8", timeout=30)

@@ -159,7 +159,8 @@ def test_the_rest_of_asyncio_works_through_its_own_code(tmp_path):
         server = await asyncio.start_server(upper, "127.0.0.1", 0, ssl=context)
         port = server.sockets[0].getsockname()[1]
         trusting = ssl.create_default_context(cafile=certificate)
-        assert await ask(asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname="localhost")) == b"HELLO\n"
+        connecting = asyncio.open_connection("127.0.0.1", port, ssl=trusting, server_hostname="localhost")
+        assert await ask(connecting) == b"HELLO\n"
         server.close()
 
         transport, _ = await loop.create_datagram_endpoint(Echo, local_addr=("127.0.0.1", 0))
@@ -173,7 +174,9 @@ def test_the_rest_of_asyncio_works_through_its_own_code(tmp_path):
         transport.close()
 
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", "print(input().upper())", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+            *(sys.executable, "-c", "print(input().upper())"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
         )
         assert (await process.communicate(b"child\n"))[0] == b"CHILD\n"
         assert process.returncode == 0
@@ -190,9 +193,11 @@ def test_the_rest_of_asyncio_works_through_its_own_code(tmp_path):
 def make_certificate(path):
     """A certificate for localhost, and its key, in one file."""
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
-        + ["-keyout", path, "-out", path.with_suffix(".crt"), "-subj", "/CN=localhost"]
-        + ["-addext", "subjectAltName=DNS:localhost"],
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-days", "2", "-keyout", path, "-out", path.with_suffix(".crt"), "-subj", "/CN=localhost"),
+            *("-addext", "subjectAltName=DNS:localhost"),
+        ],
         check=True,
         capture_output=True,
     )

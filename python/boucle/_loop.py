@@ -1,9 +1,9 @@
 """The loop: native where it is hot, asyncio's own where it is not.
 
 ``Loop`` derives from the native ``LoopCore`` and then from asyncio's loop for Unix. What is called all the time
-(``call_soon``, timers, readers and writers, the turns) is found in ``LoopCore``; everything else is inherited, so that it
-follows the version of Python that runs. This file is the seam between the two: how a run begins and ends, where signals
-come in, and stand-ins for the three structures that inherited code reaches for (``_ready``, ``_scheduled``,
+(``call_soon``, timers, readers and writers, the turns) is found in ``LoopCore``; everything else is inherited, so that
+it follows the version of Python that runs. This file is the seam between the two: how a run begins and ends, where
+signals come in, and stand-ins for the three structures that inherited code reaches for (``_ready``, ``_scheduled``,
 ``_selector``).
 """
 
@@ -71,8 +71,8 @@ class Loop(_boucle.LoopCore, asyncio.SelectorEventLoop):
             "remove what calls loop._run_once() (nest_asyncio does), or use asyncio.SelectorEventLoop for it"
         )
 
-    # Signals. A signal may be taken by any thread, and the kernel then leaves a sleeping loop asleep. So during every run
-    # on the main thread Python writes the number of each signal to our socket, and the sleep ends at once.
+    # Signals. A signal may be taken by any thread, and the kernel then leaves a sleeping loop asleep. So during every
+    # run on the main thread Python writes the number of each signal to our socket, and the sleep ends at once.
 
     def _make_self_pipe(self):
         """Called by asyncio's constructor. The sockets are made when the first run or handler needs them."""
@@ -83,12 +83,13 @@ class Loop(_boucle.LoopCore, asyncio.SelectorEventLoop):
             self._ssock, self._csock = socket.socketpair()
             self._ssock.setblocking(False)
             self._csock.setblocking(False)
-            self._set_signal_descriptor(self._ssock.fileno())
+            self._set_signals(self._ssock.fileno(), False)
             self._add_reader(self._ssock.fileno(), self._read_from_self)
 
     def _close_self_pipe(self):
         if self._csock is not None:
             self._remove_reader(self._ssock.fileno())
+            self._set_signals(None, False)
             self._ssock.close()
             self._csock.close()
             self._ssock = self._csock = None
@@ -116,13 +117,16 @@ class Loop(_boucle.LoopCore, asyncio.SelectorEventLoop):
         self._check_closed()
         self._open_self_pipe()
         super().add_signal_handler(sig, callback, *args)
+        self._set_signals(self._ssock.fileno(), True)
 
     def remove_signal_handler(self, sig):
         """Undo add_signal_handler. Whether there was a handler."""
         removed = super().remove_signal_handler(sig)
-        if removed and self.is_running() and not self._signal_handlers:
-            # asyncio has stopped the writing; this run still wants to be woken.
-            signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
+        if removed and not self._signal_handlers and not self.is_closed():
+            self._set_signals(self._ssock.fileno(), False)
+            if self.is_running():
+                # asyncio has stopped the writing; this run still wants to be woken.
+                signal.set_wakeup_fd(self._csock.fileno(), warn_on_full_buffer=False)
         return removed
 
     # What the native half asks for.

@@ -84,8 +84,16 @@ struct TaskName {
     code: u32,
 }
 
+/// How many codes can be looked up by their address alone.
+const CACHED_CODES: usize = 256;
+
+/// A code that was looked up: its address, its number and whose it is.
+type CachedCode = (usize, u32, Origin);
+
 /// What the numbers stand for.
 pub(crate) struct Directory {
+    /// The code that was looked up last, of all that share the low bits of its address: half the price of the map.
+    cached_codes: Box<[CachedCode; CACHED_CODES]>,
     codes: Vec<Code>,
     codes_by_address: ByAddress<(u32, Origin)>,
     live_tasks: ByAddress<LiveTask>,
@@ -95,6 +103,7 @@ pub(crate) struct Directory {
 impl Default for Directory {
     fn default() -> Self {
         Self {
+            cached_codes: Box::new([(0, UNKNOWN_CODE, Origin::Library); CACHED_CODES]),
             codes: Vec::new(),
             codes_by_address: ByAddress::default(),
             live_tasks: ByAddress::default(),
@@ -168,13 +177,32 @@ fn origin(py: Python<'_>, file: &str) -> Origin {
 /// hand.
 #[inline]
 pub(crate) fn code(py: Python<'_>, code: NonNull<ffi::PyObject>, runs_it: Option<&Bound<'_, PyAny>>) -> (u32, Origin) {
-    let known = get(py).borrow(py).codes_by_address.get(&(code.as_ptr() as usize)).copied();
-    known.unwrap_or_else(|| {
+    let address = code.as_ptr() as usize;
+    let (cached, number, origin) = get(py).borrow(py).cached_codes[cache_slot(address)];
+    if cached == address { (number, origin) } else { look_up_code(py, code, runs_it) }
+}
+
+/// Code objects are aligned to 16 bytes.
+#[inline]
+fn cache_slot(address: usize) -> usize {
+    (address >> 4) % CACHED_CODES
+}
+
+#[cold]
+fn look_up_code(py: Python<'_>, code: NonNull<ffi::PyObject>, runs_it: Option<&Bound<'_, PyAny>>) -> (u32, Origin) {
+    let address = code.as_ptr() as usize;
+    let known = get(py).borrow(py).codes_by_address.get(&address).copied();
+    let (number, origin) = known.unwrap_or_else(|| {
         // SAFETY: the caller borrows a code object that is alive.
         let object = unsafe { Owned::from_borrowed(code) };
         let description = describe_code(&object.any(py), runs_it);
-        enter(py, code.as_ptr() as usize, object, description)
-    })
+        enter(py, address, object, description)
+    });
+    // A code without a number is not held, so its address may become another's.
+    if number != UNKNOWN_CODE {
+        get(py).borrow(py).cached_codes[cache_slot(address)] = (address, number, origin);
+    }
+    (number, origin)
 }
 
 /// The number of something that can be called and has no code object. `key` is an address that stands for it, and that

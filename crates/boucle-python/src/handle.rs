@@ -32,22 +32,35 @@ use crate::raw::{Class, ObjectCell, Owned, Raised, Result, This, TypeCell, gette
 
 /// A callback that will run.
 #[repr(C)]
-#[derive(Default)]
 pub(crate) struct Handle {
     callback: ObjectCell,
     args: StoredArgs,
     context: ObjectCell,
     /// The loop. Only its own methods make handles, so it is always a `LoopCore`.
     owner: ObjectCell,
+    weak_references: WeakList,
+    /// What debug mode keeps.
+    debug: Cell<Option<Box<DebugInfo>>>,
     cancelled: Cell<bool>,
     running: Cell<bool>,
     /// Whether it runs each time a descriptor is ready, and so keeps its callback.
     repeats: Cell<bool>,
-    weak_references: WeakList,
-    /// Where it was made, in debug mode.
-    source_traceback: ObjectCell,
-    /// What it looked like before it was cancelled, in debug mode.
-    repr: ObjectCell,
+}
+
+/// What a handle keeps in debug mode.
+#[derive(Clone, Default)]
+struct DebugInfo {
+    /// Where it was made.
+    source_traceback: Option<Owned>,
+    /// What it looked like before it was cancelled.
+    repr: Option<Owned>,
+}
+
+impl DebugInfo {
+    #[cold]
+    fn here(py: Python<'_>) -> Result<Box<Self>> {
+        Ok(Box::new(Self { source_traceback: Some(imports::source_traceback(py)?), repr: None }))
+    }
 }
 
 /// A callback that will run at a time.
@@ -89,35 +102,29 @@ pub(crate) struct Callback<'a, I> {
 }
 
 impl<'a, I: ExactSizeIterator<Item = Arg<'a>>> Callback<'a, I> {
+    /// What a handle is made of; what can fail has been done by then.
     #[inline]
-    fn into_handle(self, py: Python<'_>, owner: This<'_, LoopCore>, repeats: bool) -> Result<Handle> {
+    fn prepare(self, py: Python<'_>, owner: This<'_, LoopCore>) -> Result<Prepared> {
         let context = match self.context.filter(|context| !context.is_none()) {
             Some(context) => context.to_owned(),
             None => copy_context(py)?,
         };
-        let handle = Handle {
-            callback: ObjectCell::new(self.function.to_owned()),
-            context: ObjectCell::new(context),
-            owner: ObjectCell::new(owner.to_owned()),
-            repeats: Cell::new(repeats),
-            ..Handle::default()
-        };
-        handle.args.store(self.args)?;
-        if owner.debug() {
-            drop(handle.source_traceback.replace(Some(imports::source_traceback(py)?)));
-        }
-        Ok(handle)
+        let args = StoredArgs::new(self.args)?;
+        let debug = if owner.debug() { Some(DebugInfo::here(py)?) } else { None };
+        Ok(Prepared { callback: self.function.to_owned(), args, context, owner: owner.to_owned(), debug })
     }
 
     /// A handle that runs once.
     #[inline]
     pub(crate) fn once(self, py: Python<'_>, owner: This<'_, LoopCore>) -> Result<Owned> {
-        HANDLES.make(py, self.into_handle(py, owner, false)?)
+        let prepared = self.prepare(py, owner)?;
+        HANDLES.make(py, || prepared.handle(false))
     }
 
     /// A handle that runs whenever a descriptor is ready.
     pub(crate) fn repeating(self, py: Python<'_>, owner: This<'_, LoopCore>) -> Result<Owned> {
-        HANDLES.make(py, self.into_handle(py, owner, true)?)
+        let prepared = self.prepare(py, owner)?;
+        HANDLES.make(py, || prepared.handle(true))
     }
 
     /// A handle that runs at a time. `given` is the time as the caller gave it.
@@ -128,13 +135,39 @@ impl<'a, I: ExactSizeIterator<Item = Arg<'a>>> Callback<'a, I> {
         when: f64,
         given: Option<Owned>,
     ) -> Result<Owned> {
-        let timer = TimerHandle {
-            handle: self.into_handle(py, owner, false)?,
+        let prepared = self.prepare(py, owner)?;
+        TIMER_HANDLES.make(py, || TimerHandle {
+            handle: prepared.handle(false),
             when: Cell::new(when),
             given: given.map_or_else(ObjectCell::default, ObjectCell::new),
             key: Cell::new(None),
-        };
-        TIMER_HANDLES.make(py, timer)
+        })
+    }
+}
+
+/// The parts of a handle, all at hand.
+struct Prepared {
+    callback: Owned,
+    args: StoredArgs,
+    context: Owned,
+    owner: Owned,
+    debug: Option<Box<DebugInfo>>,
+}
+
+impl Prepared {
+    #[inline]
+    fn handle(self, repeats: bool) -> Handle {
+        Handle {
+            callback: ObjectCell::new(self.callback),
+            args: self.args,
+            context: ObjectCell::new(self.context),
+            owner: ObjectCell::new(self.owner),
+            weak_references: WeakList::default(),
+            debug: Cell::new(self.debug),
+            cancelled: Cell::new(false),
+            running: Cell::new(false),
+            repeats: Cell::new(repeats),
+        }
     }
 }
 
@@ -187,6 +220,18 @@ impl Handle {
         if !self.running.get() && (!self.repeats.get() || self.cancelled.get()) {
             self.release();
         }
+    }
+
+    /// What debug mode has kept.
+    fn debug_info(&self) -> DebugInfo {
+        let info = self.debug.take();
+        let copy = info.as_deref().cloned().unwrap_or_default();
+        self.debug.set(info);
+        copy
+    }
+
+    fn set_debug_info(&self, info: DebugInfo) {
+        drop(self.debug.replace(Some(Box::new(info))));
     }
 
     fn owner_has_debug(&self) -> bool {
@@ -250,7 +295,7 @@ fn cancel(py: Python<'_>, this: This<'_, Handle>) -> Result<()> {
     if this.owner_has_debug() {
         // Keeps what the log would show: the callback is about to go.
         let text: Owned = this.to_owned().any(py).repr()?.into_any().into();
-        drop(this.repr.replace(Some(text)));
+        this.set_debug_info(DebugInfo { repr: Some(text), ..this.debug_info() });
     }
     this.cancelled.set(true);
     if !this.running.get() {
@@ -383,7 +428,7 @@ unsafe fn clear_weak_references(object: *mut ffi::PyObject, list: &WeakList) {
 
 /// The debug cells, by name: asyncio's `_source_traceback` may be set by whoever makes a handle, so it is writable.
 fn set_source_traceback(_: Python<'_>, this: This<'_, Handle>, value: Option<Owned>) -> Result<()> {
-    drop(this.source_traceback.replace(value));
+    this.set_debug_info(DebugInfo { source_traceback: value, ..this.debug_info() });
     Ok(())
 }
 
@@ -412,10 +457,12 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<[Owned; 2]> {
             property(c"_context", getter!(Handle, "_context", context), None),
             property(c"_loop", getter!(Handle, "_loop", |_, this: This<'_, Handle>| Ok(this.owner.get())), None),
             property(c"_cancelled", getter!(Handle, "_cancelled", cancelled), None),
-            property(c"_repr", getter!(Handle, "_repr", |_, this: This<'_, Handle>| Ok(this.repr.get())), None),
+            property(c"_repr", getter!(Handle, "_repr", |_, this: This<'_, Handle>| Ok(this.debug_info().repr)), None),
             property(
                 c"_source_traceback",
-                getter!(Handle, "_source_traceback", |_, this: This<'_, Handle>| Ok(this.source_traceback.get())),
+                getter!(Handle, "_source_traceback", |_, this: This<'_, Handle>| Ok(this
+                    .debug_info()
+                    .source_traceback)),
                 Some(setter!(Handle, "_source_traceback", set_source_traceback)),
             ),
         ])

@@ -53,6 +53,8 @@ pub(crate) struct LoopCore {
     stopping: Cell<bool>,
     closed: Cell<bool>,
     debug: Cell<bool>,
+    /// Whether a signal has a handler of this loop: then its descriptor is worth a poll.
+    handles_signals: Cell<bool>,
     /// The step that runs: what it schedules was caused by it.
     current: Cell<Option<Cause>>,
     /// The ring that steps are written to, while the loop runs and the recorder is on.
@@ -79,6 +81,7 @@ impl Default for LoopCore {
             stopping: Cell::default(),
             closed: Cell::new(true),
             debug: Cell::default(),
+            handles_signals: Cell::default(),
             current: Cell::default(),
             ring: RefCell::default(),
             scale: Cell::default(),

@@ -13,7 +13,6 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{ffi, intern};
 
-use super::watch::Reactor;
 use super::{Item, LoopCore};
 use crate::raw::call::check_signals;
 use crate::raw::{Args, Owned, Result, This, gil, method};
@@ -23,15 +22,14 @@ use crate::{errors, handle, imports, settings};
 /// How long a loop may run without a sleep before it offers the GIL to other threads.
 const LONGEST_GRIP: Duration = Duration::from_millis(50);
 
-/// How often that is looked at, in turns.
-const GRIP_CHECK: u64 = 64;
+/// Of the turns that do not enter the kernel, so many pass between two in which signals and the GIL are looked after.
+const CHECKED_TURN: u64 = 64;
 
 impl LoopCore {
     /// Whether the kernel may have something to report but a wake: a descriptor is watched, or a signal has a handler.
-    fn is_watching(&self, py: Python<'_>) -> bool {
-        let watches = self.reactor.borrow().as_ref().is_some_and(Reactor::watches_others);
-        watches
-            || self.objects._signal_handlers.get().is_some_and(|handlers| handlers.any(py).len().is_ok_and(|n| n > 0))
+    #[inline]
+    fn is_watching(&self) -> bool {
+        self.handles_signals.get() || self.reactor.borrow().as_ref().is_some_and(|reactor| reactor.watches_others())
     }
 }
 
@@ -59,7 +57,7 @@ fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
 /// One turn.
 #[inline]
 fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::ThreadRing>>, scale: &Scale) -> Result<()> {
-    let watching = this.is_watching(py);
+    let watching = this.is_watching();
     let (wait, mut now) = {
         let mut turn = this.turn.borrow_mut();
         if !this.inbox.is_empty() {
@@ -85,11 +83,12 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
     this.turn.borrow_mut().collect(now, stamp, scale, &this.inbox, events);
     let turns = this.turns.get() + 1;
     this.turns.set(turns);
-    if turns.is_multiple_of(GRIP_CHECK) {
+    // Everything the kernel reported is queued by now: an exception of a signal handler loses nothing. Python code looks
+    // after signals by itself, so a turn that did not enter the kernel need not always do it.
+    if wait != Wait::Skip || turns.is_multiple_of(CHECKED_TURN) {
         loosen_grip(py, this, scale);
+        check_signals(py)?;
     }
-    // Everything the kernel reported is queued by now: an exception of a signal handler loses nothing.
-    check_signals(py)?;
     run_batch(py, this, ring, stamp)
 }
 
@@ -181,10 +180,13 @@ fn run_item(py: Python<'_>, this: This<'_, LoopCore>, item: &Item) -> Result<()>
     if this.debug() {
         return run_watched(py, this, item);
     }
-    match handle::native(item) {
-        Some(handle) => handle::run(py, handle),
-        None => run_foreign(py, item),
+    let Some(handle) = handle::native(item) else { return run_foreign(py, item) };
+    let result = handle::run_and_keep(py, handle);
+    // A handle that nobody else holds is about to go, with what it holds.
+    if !item.is_unique() {
+        handle.finish();
     }
+    result
 }
 
 fn run_foreign(py: Python<'_>, item: &Item) -> Result<()> {

@@ -176,9 +176,11 @@ fn remove_writer(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Re
     remove(py, this, args, Side::Writer)
 }
 
-/// Says which descriptor brings signals; `None` ends that.
-fn set_signal_descriptor(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
+/// Says which descriptor brings signals (`None` where none does), and whether any signal has a handler.
+fn set_signals(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
     let fd = args.get(0).map(|fd| fd.any(py).extract()).transpose()?.flatten();
+    let handled = args.get(1).map(|handled| handled.any(py).is_truthy()).transpose()?.unwrap_or(false);
+    this.handles_signals.set(handled);
     if let Some(reactor) = this.reactor.borrow_mut().as_mut() {
         reactor.signals = fd;
     }
@@ -203,7 +205,7 @@ pub(super) fn methods() -> [ffi::PyMethodDef; 6] {
         method!(LoopCore, "_add_writer", args add_writer, "Calls back whenever a write would not block."),
         method!(LoopCore, "_remove_reader", args remove_reader, "Ends that. Whether there was a reader."),
         method!(LoopCore, "_remove_writer", args remove_writer, "Ends that. Whether there was a writer."),
-        method!(LoopCore, "_set_signal_descriptor", args set_signal_descriptor, "Says which descriptor brings signals."),
+        method!(LoopCore, "_set_signals", args set_signals, "_set_signals(fd, handled)\n--\n\nSays which descriptor brings signals, and whether any has a handler."),
         method!(LoopCore, "_watches", watches, "A list of (fd, reader, writer)."),
     ]
 }

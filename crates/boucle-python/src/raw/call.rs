@@ -37,27 +37,13 @@ pub(crate) struct StoredArgs {
 }
 
 impl StoredArgs {
-    /// Stores arguments. A cell that holds some is emptied first.
-    pub(crate) fn store<'a>(&self, mut args: impl ExactSizeIterator<Item = super::args::Arg<'a>>) -> Result<()> {
+    /// Stores arguments.
+    #[inline]
+    pub(crate) fn new<'a>(mut args: impl ExactSizeIterator<Item = super::args::Arg<'a>>) -> Result<Self> {
         let count = args.len();
-        let content = match (count, args.next()) {
-            (1, Some(only)) => Some(only.to_owned()),
-            (0, _) | (_, None) => None,
-            (_, Some(first)) => {
-                // SAFETY: a new tuple of that length, filled before anyone sees it. Each item is a reference of its own.
-                let tuple = unsafe { Owned::from_returned(ffi::PyTuple_New(count as ffi::Py_ssize_t))? };
-                for (index, arg) in std::iter::once(first).chain(args).enumerate() {
-                    // SAFETY: the same tuple; the index is below its length, and the slot is empty.
-                    unsafe {
-                        ffi::PyTuple_SET_ITEM(tuple.as_ptr(), index as ffi::Py_ssize_t, arg.to_owned().into_ptr());
-                    }
-                }
-                Some(tuple)
-            }
-        };
-        self.count.set(count as u32);
-        drop(self.content.replace(content));
-        Ok(())
+        let Some(first) = args.next() else { return Ok(Self::default()) };
+        let content = if count == 1 { first.to_owned() } else { pack(count, std::iter::once(first).chain(args))? };
+        Ok(Self { content: ObjectCell::new(content), count: std::cell::Cell::new(count as u32) })
     }
 
     /// Takes them out.
@@ -102,6 +88,17 @@ impl StoredArgs {
             }
         }
     }
+}
+
+/// A tuple of `count` arguments.
+fn pack<'a>(count: usize, args: impl Iterator<Item = super::args::Arg<'a>>) -> Result<Owned> {
+    // SAFETY: a new tuple of that length, filled below before anyone sees it.
+    let tuple = unsafe { Owned::from_returned(ffi::PyTuple_New(count as ffi::Py_ssize_t))? };
+    for (index, arg) in args.take(count).enumerate() {
+        // SAFETY: the index is below the length, the slot is empty, and the reference is its own.
+        unsafe { ffi::PyTuple_SET_ITEM(tuple.as_ptr(), index as ffi::Py_ssize_t, arg.to_owned().into_ptr()) };
+    }
+    Ok(tuple)
 }
 
 /// Runs `callback(*args)` inside of `context`, as `context.run` does. All three keep their content during the call.

@@ -24,9 +24,9 @@ impl Freelist {
         Self(GilCell::new(Vec::new()))
     }
 
-    /// Makes an instance.
+    /// Makes an instance. The value is made in its place: `make_value` neither fails nor runs Python.
     #[inline]
-    pub(crate) fn make<T: Class>(&self, py: Python<'_>, value: T) -> Result<Owned> {
+    pub(crate) fn make<T: Class>(&self, py: Python<'_>, make_value: impl FnOnce() -> T) -> Result<Owned> {
         let block = self.0.borrow(py).pop();
         // SAFETY: the block has the size of an instance: it was one, or is allocated with that size. `PyObject_Init`
         // writes the header and takes a reference to the class; the value is written before anyone sees the instance.
@@ -36,7 +36,7 @@ impl Freelist {
                 return Owned::from_returned(ffi::PyErr_NoMemory());
             }
             let object = ffi::PyObject_Init(block, T::class().get());
-            ptr::write(&raw mut (*object.cast::<Instance<T>>()).value, value);
+            ptr::write(&raw mut (*object.cast::<Instance<T>>()).value, make_value());
             Owned::from_returned(object)
         }
     }
