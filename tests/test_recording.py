@@ -78,11 +78,11 @@ class TestPieces:
         assert chronology.starvations == []
         assert "no starvation" in chronology.text(width=100)
 
-    def test_the_picture(self, chronology):
+    def test_there_is_a_lane_for_the_processor_and_one_a_task(self, chronology):
         text = chronology.text(width=100)
-        lanes = [row.split()[0] for row in text.splitlines() if row.strip()]
-        for lane in ("processor", "Task-1", "run1", "run2"):
-            assert lane in lanes
+        lanes = [row.split()[0] for row in text.splitlines() if row.split()[1:2] and set(row.split()[1]) <= set("█─")]
+        assert lanes == ["processor", "Task-1", "run1", "run2"]
+        assert {step.task for step in chronology.steps} == {None, "Task-1", "run1", "run2"}
         first = line(PIECES, "async def pieces")
         half = line(PIECES, "asyncio.sleep(0.5)")
         assert f"{first}→{half}" in text

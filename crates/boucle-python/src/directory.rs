@@ -69,6 +69,8 @@ struct Code {
     has_lines: bool,
     /// Whether it is how asyncio's pure-Python task steps or wakes up.
     steps_a_task: bool,
+    /// Whether it is what `asyncio.run` runs to shut its loop down: a task, but none of the program's.
+    shuts_down: bool,
 }
 
 /// A task that has not ended.
@@ -222,7 +224,9 @@ fn enter(py: Python<'_>, key: usize, object: Owned, description: PyResult<Descri
     }
     let Description { name, file, first_line, has_lines } = description;
     let steps_a_task = file.ends_with("/asyncio/tasks.py") && (name.ends_with("__step") || name.ends_with("__wakeup"));
-    directory.codes.push(Code { name, file, first_line, origin, object, has_lines, steps_a_task });
+    let shuts_down = file.ends_with("/asyncio/base_events.py")
+        && (name.ends_with("shutdown_asyncgens") || name.ends_with("shutdown_default_executor"));
+    directory.codes.push(Code { name, file, first_line, origin, object, has_lines, steps_a_task, shuts_down });
     // From 1: 0 is unknown.
     let number = directory.codes.len() as u32;
     directory.codes_by_address.insert(key, (number, origin));
@@ -249,15 +253,12 @@ pub(crate) fn task(py: Python<'_>, task: &Owned, coroutine: &Owned) -> (u32, boo
 #[cold]
 fn meet(py: Python<'_>, task: &Owned, coroutine: &Owned) -> (u32, bool) {
     let name = task_name(&task.any(py));
-    let code = match coroutine.any(py).getattr("cr_code") {
-        Ok(object) => NonNull::new(object.as_ptr()).map_or(UNKNOWN_CODE, |object| {
-            let coroutine = coroutine.any(py);
-            code(py, object, Some(&coroutine)).0
-        }),
-        Err(_) => {
-            let class: Owned = coroutine.any(py).get_type().into_any().into();
-            callable(py, class.as_ptr() as usize, &class, &coroutine.any(py))
-        }
+    let coroutine_object = coroutine.any(py);
+    let code = if let Ok(object) = coroutine_object.getattr("cr_code") {
+        NonNull::new(object.as_ptr()).map_or(UNKNOWN_CODE, |object| code(py, object, Some(&coroutine_object)).0)
+    } else {
+        let class: Owned = coroutine_object.get_type().into_any().into();
+        callable(py, class.as_ptr() as usize, &class, &coroutine_object)
     };
     let mut directory = get(py).borrow(py);
     let number = directory.task_names.push(TaskName { name, code });
@@ -289,14 +290,13 @@ impl Directory {
 
 impl Names for Directory {
     fn actor(&mut self, actor: u32) -> Actor {
-        let function = self.code_of_actor(actor).map_or_else(|| "?".to_owned(), |code| code.name.clone());
-        let (kind, name) = if actor & CALLBACK == 0 {
-            let name = self.task_names.get(actor).map_or_else(|| format!("task {actor}"), |task| task.name.clone());
-            (ActorKind::Task, name)
-        } else {
-            (ActorKind::Callback, function.clone())
-        };
-        Actor { kind, name, function, parent: None }
+        let code = self.code_of_actor(actor);
+        let function = code.map_or_else(|| "?".to_owned(), |code| code.name.clone());
+        if actor & CALLBACK != 0 || code.is_some_and(|code| code.shuts_down) {
+            return Actor { kind: ActorKind::Callback, name: function.clone(), function, parent: None };
+        }
+        let name = self.task_names.get(actor).map_or_else(|| format!("task {actor}"), |task| task.name.clone());
+        Actor { kind: ActorKind::Task, name, function, parent: None }
     }
 
     fn start(&mut self, actor: u32) -> Option<Place> {

@@ -162,7 +162,7 @@ impl EventLoop {
     /// awaited.
     #[track_caller]
     pub fn run_until_complete<F: Future>(&self, future: F) -> F::Output {
-        let name = names::main_task::<F>(Location::caller());
+        let name = names::task::<F>(None);
         let _running = Running::enter(&self.inner);
         let mut future = pin!(future);
         let waker = self.waker(Woken::Main);
@@ -259,7 +259,7 @@ impl EventLoop {
         let end = Stamp::now();
         let (code, whereabouts) = match self.inner.awaited_at.take() {
             _ if ended => (0, Whereabouts::RETURNED_HERE),
-            Some(location) => (names::code(location), Whereabouts::awaiting(location.line())),
+            Some(location) => (names::code(actor.number, location), Whereabouts::awaiting(location.line())),
             None => (0, Whereabouts::UNKNOWN),
         };
         let first = !std::mem::replace(&mut actor.begun, true) || actor.number == names::TIMER;

@@ -16,7 +16,7 @@
 //!
 //! * [`run`], [`EventLoop`]: start a loop.
 //! * [`spawn`], [`spawn_named`], [`gather!`], [`JoinHandle`]: tasks.
-//! * [`sleep`], [`yield_now`]: let others run.
+//! * [`sleep()`], [`yield_now`]: let others run.
 //! * [`Recording`]: the chronology of a run.
 //!
 //! There are no sockets yet.

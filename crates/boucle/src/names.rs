@@ -1,7 +1,7 @@
 //! What the numbers in the recorder stand for, and recordings.
 //!
-//! A place is a `Location` of the compiler: where a task was spawned, and where it called what it awaits (`sleep` notes its
-//! caller). So a step is labelled with lines without any help of the program.
+//! A place is a `Location` of the compiler: where a task called what it awaits (`sleep` notes its caller). So a step is
+//! labelled with lines without any help of the program.
 
 use std::panic::Location;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,26 +20,25 @@ pub(crate) const TIMER: u32 = u32::MAX;
 struct Task {
     name: String,
     function: &'static str,
-    location: &'static Location<'static>,
 }
 
 struct Directory {
     tasks: Recent<Task>,
     /// How many tasks have been named by their number.
     numbered: u64,
-    /// The files that steps were left in.
-    files: Vec<&'static str>,
+    /// The functions that steps were left in, each with its file.
+    codes: Vec<(&'static str, &'static str)>,
 }
 
 static DIRECTORY: Mutex<Directory> =
-    Mutex::new(Directory { tasks: Recent::new(REMEMBERED_TASKS, TIMER), numbered: 0, files: Vec::new() });
+    Mutex::new(Directory { tasks: Recent::new(REMEMBERED_TASKS, TIMER), numbered: 0, codes: Vec::new() });
 
 fn directory() -> MutexGuard<'static, Directory> {
     DIRECTORY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The number of a new task.
-pub(crate) fn task<F>(name: Option<&str>, location: &'static Location<'static>) -> u32 {
+pub(crate) fn task<F>(name: Option<&str>) -> u32 {
     let mut directory = directory();
     let name = name.map_or_else(
         || {
@@ -48,12 +47,7 @@ pub(crate) fn task<F>(name: Option<&str>, location: &'static Location<'static>) 
         },
         str::to_owned,
     );
-    directory.tasks.push(Task { name, function: function_name::<F>(), location })
-}
-
-/// The number of the future that a loop is started with.
-pub(crate) fn main_task<F>(location: &'static Location<'static>) -> u32 {
-    task::<F>(None, location)
+    directory.tasks.push(Task { name, function: function_name::<F>() })
 }
 
 /// The actor of timers.
@@ -61,13 +55,15 @@ pub(crate) fn timer_actor() -> crate::event_loop::Actor {
     crate::event_loop::Actor { number: TIMER, begun: true }
 }
 
-/// The number of a file.
-pub(crate) fn code(location: &'static Location<'static>) -> u32 {
+/// The number of the code that an actor was left in.
+pub(crate) fn code(actor: u32, location: &'static Location<'static>) -> u32 {
     let mut directory = directory();
-    let known = directory.files.iter().position(|file| *file == location.file());
+    let function = directory.tasks.get(actor).map_or("", |task| task.function);
+    let code = (function, location.file());
+    let known = directory.codes.iter().position(|entry| *entry == code);
     let index = known.unwrap_or_else(|| {
-        directory.files.push(location.file());
-        directory.files.len() - 1
+        directory.codes.push(code);
+        directory.codes.len() - 1
     });
     index as u32
 }
@@ -89,18 +85,15 @@ impl Names for Directory {
         Actor { kind, name, function, parent: None }
     }
 
-    fn start(&mut self, actor: u32) -> Option<Place> {
-        let task = self.tasks.get(actor)?;
-        Some(place(task.function, task.location.file(), task.location.line()))
+    /// The compiler tells where a task was made, not where its code begins.
+    fn start(&mut self, _: u32) -> Option<Place> {
+        None
     }
 
     fn place(&mut self, code: u32, offset: u32) -> Option<Place> {
-        self.files.get(code as usize).map(|file| place("", file, offset))
+        let (function, file) = self.codes.get(code as usize)?;
+        Some(Place { function: (*function).to_owned(), file: (*file).to_owned(), line: offset, origin: Origin::User })
     }
-}
-
-fn place(function: &str, file: &str, line: u32) -> Place {
-    Place { function: function.to_owned(), file: file.to_owned(), line, origin: Origin::User }
 }
 
 /// A recording that goes on.

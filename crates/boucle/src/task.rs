@@ -180,7 +180,7 @@ pub(crate) fn start<F: Future + 'static>(
             waker.wake();
         }
     };
-    let actor = names::task::<F>(name, location);
+    let actor = names::task::<F>(name);
     let key = inner.tasks.borrow_mut().insert(Box::pin(body), actor);
     inner.push(Item::Task(key));
     JoinHandle { outcome, location }

@@ -45,6 +45,7 @@ fn results_come_in_the_order_of_the_arguments() {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "a second clock, to judge the loop's by")]
 fn a_sleep_is_never_shorter_than_asked_for() {
     for micros in [1, 200, 3_000] {
         let time = Duration::from_micros(micros);
@@ -83,6 +84,7 @@ fn a_task_that_panics_raises_where_it_is_awaited() {
 }
 
 #[test]
+#[expect(clippy::async_yields_async, reason = "the task is to outlive the run that spawned it")]
 fn a_loop_goes_on_with_its_tasks_in_the_next_run() {
     let event_loop = EventLoop::new().unwrap();
     let task = event_loop.run_until_complete(async {
