@@ -242,6 +242,26 @@ def test_coroutines_of_generators_are_recorded_without_places():
     assert [step.returned for step in steps_of(chronology, "wrapped")] == [False, True]
 
 
+def test_a_task_that_ends_before_its_coroutine_began():
+    async def never(argument):
+        pass
+
+    async def main():
+        task = asyncio.get_running_loop().create_task(never(1), name="never")
+        task.cancel()
+        await asyncio.sleep(0)
+        broken = asyncio.get_running_loop().create_task(never(2), name="broken")
+        asyncio.Future.set_result(broken, None)
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        await asyncio.sleep(0)
+        coroutine = broken.get_coro()
+        coroutine.close()
+
+    chronology = record_run(main())
+    assert [step.returned for step in steps_of(chronology, "never")] == [True]
+    assert [step.awaited for step in steps_of(chronology, "broken")] == [None]
+
+
 def test_tasks_that_reuse_memory_stay_apart():
     async def child(number):
         await asyncio.sleep(0)

@@ -47,8 +47,11 @@ def test_ctrl_c_ends_the_await_and_not_the_session(repl):
     repl.expect("import asyncio")
     repl.sendline("print('be' + 'gun'); await asyncio.sleep(60)")
     repl.expect("begun")
-    repl.sendintr()
-    repl.expect("KeyboardInterrupt")
+    # The REPL of 3.14 may lose an interrupt that comes just when a step ends, asyncio's as ours: a person presses again.
+    for _ in range(5):
+        repl.sendintr()
+        if repl.expect(["KeyboardInterrupt", pexpect.TIMEOUT], timeout=3) == 0:
+            break
     say(repl, "'still ' + 'here'", "'still here'")
 
 

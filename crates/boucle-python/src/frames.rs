@@ -42,7 +42,9 @@ mod layout {
 /// Offsets in bytes of the fields that are read.
 #[cfg(Py_3_11)]
 mod layout {
-    /// A generator's state: negative while it is suspended.
+    /// The state of a coroutine that awaits. Others: not begun, running, ended.
+    pub(super) const SUSPENDED_IN_AWAIT: i8 = -1;
+    /// A generator's state.
     #[cfg(not(Py_3_12))]
     pub(super) const STATE: usize = 75;
     #[cfg(Py_3_12)]
@@ -86,7 +88,7 @@ pub(crate) struct Suspended {
 pub(crate) enum State {
     /// Suspended here.
     Suspended(Suspended),
-    /// Not suspended: it has ended, or never began.
+    /// Not suspended in an await: it has ended, runs, or never began.
     Ended,
 }
 
@@ -172,7 +174,7 @@ unsafe fn read_state(object: *const PyObject) -> State {
     // SAFETY: by this function's contract and the table of offsets, which `check` has tried. The code of a code object
     // follows its fixed part, whose size its type knows.
     unsafe {
-        if field::<i8>(object, layout::STATE) >= 0 {
+        if field::<i8>(object, layout::STATE) != layout::SUSPENDED_IN_AWAIT {
             return State::Ended;
         }
         let code: usize = field(object, layout::FRAME + layout::CODE);
@@ -236,6 +238,7 @@ async def outer():
 
 chain = outer()
 chain.send(None)
+fresh = inner(1, 2)
 ";
 
 /// Reads a coroutine both ways. Where the answers agree, reading is switched on.
@@ -267,9 +270,11 @@ pub(crate) fn check(py: Python<'_>) -> PyResult<bool> {
             read.push((place.code.as_ptr() as usize, line));
         });
     chain.call_method0("close")?;
-    // SAFETY: a coroutine that is alive.
-    let ended = plausible && unsafe { read_state(outermost.as_ptr()) } == State::Ended;
-    let readable = suspended && ended && read == expected && read.len() == 3;
+    let Some(fresh) = scope.get_item("fresh")? else { return Ok(false) };
+    // SAFETY: two coroutines that are alive: one has ended, the other has not begun.
+    let idle = [&chain, &fresh].iter().all(|one| plausible && unsafe { read_state(one.as_ptr()) } == State::Ended);
+    fresh.call_method0("close")?;
+    let readable = suspended && idle && read == expected && read.len() == 3;
     READABLE.store(readable, Ordering::Relaxed);
     Ok(readable)
 }

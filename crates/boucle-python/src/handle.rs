@@ -23,12 +23,13 @@ use pyo3::{ffi, intern};
 use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::raw::args::Arg;
-use crate::raw::call::{StoredArgs, copy_context, run_in_context};
+use crate::raw::call::{StoredArgs, check_signals, copy_context, run_in_context};
 use crate::raw::class::{Builder, Visit, WeakList};
 use crate::raw::freelist::Freelist;
 use crate::raw::guard::{guard, guard_infallible};
 use crate::raw::method::property;
-use crate::raw::{Class, ObjectCell, Owned, Raised, Result, This, TypeCell, getter, method, setter};
+use crate::raw::{Class, ObjectCell, Owned, Raised, Result, This, TypeCell, getter, gil, method, setter};
+use crate::rendezvous;
 
 /// A callback that will run.
 #[repr(C)]
@@ -45,6 +46,10 @@ pub(crate) struct Handle {
     running: Cell<bool>,
     /// Whether it runs each time a descriptor is ready, and so keeps its callback.
     repeats: Cell<bool>,
+    /// Whether `call_soon_threadsafe` made it.
+    shared: Cell<bool>,
+    /// Whether another thread waits for it to have run, see [`rendezvous`].
+    awaited: Cell<bool>,
 }
 
 /// What a handle keeps in debug mode.
@@ -121,6 +126,13 @@ impl<'a, I: ExactSizeIterator<Item = Arg<'a>>> Callback<'a, I> {
         HANDLES.make(py, || prepared.handle(false))
     }
 
+    /// A handle that runs once, and that any thread may ask and cancel.
+    #[inline]
+    pub(crate) fn shared(self, py: Python<'_>, owner: This<'_, LoopCore>) -> Result<Owned> {
+        let prepared = self.prepare(py, owner)?;
+        HANDLES.make(py, || Handle { shared: Cell::new(true), ..prepared.handle(false) })
+    }
+
     /// A handle that runs whenever a descriptor is ready.
     pub(crate) fn repeating(self, py: Python<'_>, owner: This<'_, LoopCore>) -> Result<Owned> {
         let prepared = self.prepare(py, owner)?;
@@ -167,6 +179,8 @@ impl Prepared {
             cancelled: Cell::new(false),
             running: Cell::new(false),
             repeats: Cell::new(repeats),
+            shared: Cell::new(false),
+            awaited: Cell::new(false),
         }
     }
 }
@@ -234,6 +248,11 @@ impl Handle {
         drop(self.debug.replace(Some(Box::new(info))));
     }
 
+    fn runs_in_another_thread(&self) -> bool {
+        // SAFETY: the owner is a `LoopCore`, see the field's doc, and `get` holds it during the call.
+        self.owner.get().is_some_and(|owner| unsafe { This::<LoopCore>::from_ptr(owner.as_ptr()) }.runs_elsewhere())
+    }
+
     fn owner_has_debug(&self) -> bool {
         // SAFETY: the owner is a `LoopCore`, see the field's doc, and `get` holds it during the call.
         self.owner.get().is_some_and(|owner| unsafe { This::<LoopCore>::from_ptr(owner.as_ptr()) }.debug())
@@ -261,6 +280,9 @@ pub(crate) fn run_and_keep(py: Python<'_>, this: This<'_, Handle>) -> Result<()>
         result = report_failure(py, this);
     }
     this.running.set(outer);
+    if this.awaited.take() {
+        rendezvous::announce();
+    }
     result
 }
 
@@ -289,6 +311,7 @@ fn report_failure(py: Python<'_>, this: This<'_, Handle>) -> Result<()> {
 }
 
 fn cancel(py: Python<'_>, this: This<'_, Handle>) -> Result<()> {
+    wait_until_it_has_run(py, this)?;
     if this.cancelled.get() {
         return Ok(());
     }
@@ -316,8 +339,23 @@ fn cancel_timer(py: Python<'_>, this: This<'_, TimerHandle>) -> Result<()> {
     result
 }
 
-fn cancelled(_: Python<'_>, this: This<'_, Handle>) -> Result<bool> {
+fn cancelled(py: Python<'_>, this: This<'_, Handle>) -> Result<bool> {
+    wait_until_it_has_run(py, this)?;
     Ok(this.cancelled.get())
+}
+
+/// From 3.14 on, another thread that asks about a callback which is running, or cancels it, waits until it has run: then it
+/// knows. asyncio gives a lock to each handle of `call_soon_threadsafe` for that; here who has to wait says so.
+fn wait_until_it_has_run(py: Python<'_>, this: This<'_, Handle>) -> Result<()> {
+    if cfg!(Py_3_14) {
+        while this.shared.get() && this.running.get() && this.runs_in_another_thread() {
+            let round = rendezvous::round();
+            this.awaited.set(true);
+            gil::released(py, || rendezvous::wait(round));
+            check_signals(py)?;
+        }
+    }
+    Ok(())
 }
 
 fn context(_: Python<'_>, this: This<'_, Handle>) -> Result<Option<Owned>> {
@@ -447,7 +485,7 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<[Owned; 2]> {
             method!(Handle, "_repr_info", repr_info, "The parts of the repr."),
         ])
         .properties([
-            property(c"__class__", getter!(Handle, "__class__", |py, _this| Ok(imports::get(py).handle.clone())), None),
+            property(c"__class__", getter!(Handle, "__class__", class_of), None),
             property(
                 c"_callback",
                 getter!(Handle, "_callback", |_, this: This<'_, Handle>| Ok(this.callback.get())),
@@ -456,7 +494,11 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<[Owned; 2]> {
             property(c"_args", getter!(Handle, "_args", args), None),
             property(c"_context", getter!(Handle, "_context", context), None),
             property(c"_loop", getter!(Handle, "_loop", |_, this: This<'_, Handle>| Ok(this.owner.get())), None),
-            property(c"_cancelled", getter!(Handle, "_cancelled", cancelled), None),
+            property(
+                c"_cancelled",
+                getter!(Handle, "_cancelled", |_, this: This<'_, Handle>| Ok(this.cancelled.get())),
+                None,
+            ),
             property(c"_repr", getter!(Handle, "_repr", |_, this: This<'_, Handle>| Ok(this.debug_info().repr)), None),
             property(
                 c"_source_traceback",
@@ -495,6 +537,11 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<[Owned; 2]> {
         .slot(ffi::Py_tp_dealloc, dealloc_timer as *mut c_void)
         .build(py)?;
     Ok([handle, timer])
+}
+
+fn class_of(py: Python<'_>, this: This<'_, Handle>) -> Result<Owned> {
+    let imports = imports::get(py);
+    Ok(if this.shared.get() { &imports.shared_handle } else { &imports.handle }.clone())
 }
 
 fn args(py: Python<'_>, this: This<'_, Handle>) -> Result<Option<Owned>> {

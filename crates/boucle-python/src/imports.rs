@@ -12,6 +12,8 @@ pub(crate) struct Imports {
     pub(crate) handle: Owned,
     /// `asyncio.TimerHandle`.
     pub(crate) timer_handle: Owned,
+    /// What handles of `call_soon_threadsafe` say they are: a class of its own from 3.14 on.
+    pub(crate) shared_handle: Owned,
     /// `asyncio.BaseEventLoop`: wrong calls are handed on to it, so that it raises its own text.
     pub(crate) base_event_loop: Owned,
     /// `asyncio.format_helpers.extract_stack`: source tracebacks of debug mode.
@@ -30,6 +32,11 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     let imports = Imports {
         handle: asyncio.getattr("Handle")?.into(),
         timer_handle: asyncio.getattr("TimerHandle")?.into(),
+        shared_handle: py
+            .import("asyncio.events")?
+            .getattr("_ThreadSafeHandle")
+            .or_else(|_| asyncio.getattr("Handle"))?
+            .into(),
         base_event_loop: base_events.getattr("BaseEventLoop")?.into(),
         extract_stack: format_helpers.getattr("extract_stack")?.into(),
         context: PyString::intern(py, "context").into_any().into(),

@@ -23,6 +23,7 @@ mod imports;
 mod loop_core;
 #[allow(clippy::multiple_unsafe_ops_per_block, reason = "short sequences of C calls that share one argument")]
 mod raw;
+mod rendezvous;
 mod settings;
 mod witness;
 

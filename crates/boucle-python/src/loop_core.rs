@@ -123,6 +123,12 @@ impl LoopCore {
         self.debug.get()
     }
 
+    /// Whether it runs, and in another thread than this one.
+    pub(crate) fn runs_elsewhere(&self) -> bool {
+        let thread = self.thread.get();
+        thread != 0 && thread != crate::raw::call::thread_ident()
+    }
+
     /// Takes a timer out. The caller drops what it gets.
     pub(crate) fn cancel_timer(&self, key: TimerKey) -> Option<Owned> {
         self.turn.borrow_mut().cancel(key)

@@ -40,31 +40,41 @@ impl Witness {
     #[inline]
     fn of_callback(py: Python<'_>, callback: &Owned) -> Self {
         let class = callback.type_ptr();
-        // SAFETY: the types are statics of the interpreter; an object's type says how it is laid out.
-        unsafe {
-            if class == &raw mut ffi::PyFunction_Type {
-                return Self::of_function(py, callback.as_ptr());
-            }
-            if let Some((function, this)) = bound_method(callback)
-                && ffi::Py_TYPE(function.as_ptr()) == &raw mut ffi::PyFunction_Type
-            {
-                return Self::of_method(py, function, this);
-            }
-            if class == &raw mut ffi::PyCFunction_Type {
-                let (definition, this) = {
-                    let function = callback.as_ptr().cast::<ffi::PyCFunctionObject>();
-                    ((*function).m_ml, (*function).m_self)
-                };
-                if let Some(this) = NonNull::new(this)
-                    && CStr::from_ptr((*definition).ml_name) == c"task_wakeup"
-                {
-                    return Self::of_task(py, Owned::from_borrowed(this)).unwrap_or(Self::Callback(UNKNOWN_CODE));
-                }
-                let number = directory::callable(py, definition as usize, callback, &callback.any(py));
-                return Self::Callback(number | CALLBACK);
-            }
+        if class == &raw mut ffi::PyFunction_Type {
+            // SAFETY: a Python function, by its type; alive.
+            return unsafe { Self::of_function(py, callback.as_ptr()) };
+        }
+        if let Some((function, this)) = bound_method(callback)
+            // SAFETY: the bound method keeps its function alive.
+            && unsafe { ffi::Py_TYPE(function.as_ptr()) } == &raw mut ffi::PyFunction_Type
+        {
+            // SAFETY: a Python function, by its type; the bound method keeps both alive.
+            return unsafe { Self::of_method(py, function, this) };
+        }
+        if class == &raw mut ffi::PyCFunction_Type {
+            return Self::of_builtin(py, callback);
         }
         Self::of_other(py, callback)
+    }
+
+    /// A function of C: the C task's wake-up, or any other. `callback` is one, by its type.
+    #[inline]
+    fn of_builtin(py: Python<'_>, callback: &Owned) -> Self {
+        let function: *const ffi::PyCFunctionObject = callback.as_ptr().cast();
+        // SAFETY: the type says how the object is laid out; it is alive.
+        let definition = unsafe { (*function).m_ml };
+        // SAFETY: the same.
+        let this = NonNull::new(unsafe { (*function).m_self });
+        // SAFETY: the definition lives as long as the function.
+        let name = unsafe { (*definition).ml_name };
+        // SAFETY: a definition has a name, which ends with a zero byte and lives as long.
+        if let (Some(task), true) = (this, unsafe { CStr::from_ptr(name) } == c"task_wakeup") {
+            // SAFETY: the function keeps the object it is bound to alive.
+            let task = unsafe { Owned::from_borrowed(task) };
+            return Self::of_task(py, task).unwrap_or(Self::Callback(UNKNOWN_CODE));
+        }
+        let number = directory::callable(py, definition as usize, callback, &callback.any(py));
+        Self::Callback(number | CALLBACK)
     }
 
     /// # Safety
@@ -72,9 +82,12 @@ impl Witness {
     /// `function` is a Python function that is alive.
     #[inline]
     unsafe fn of_function(py: Python<'_>, function: *mut ffi::PyObject) -> Self {
-        // SAFETY: by this function's contract; a function always has a code object.
-        let (code, function) =
-            unsafe { (NonNull::new_unchecked(ffi::PyFunction_GetCode(function)), Borrowed::from_ptr(py, function)) };
+        // SAFETY: by this function's contract.
+        let code = unsafe { ffi::PyFunction_GetCode(function) };
+        // SAFETY: a function always has a code object.
+        let code = unsafe { NonNull::new_unchecked(code) };
+        // SAFETY: by this function's contract.
+        let function = unsafe { Borrowed::from_ptr(py, function) };
         Self::Callback(directory::code(py, code, Some(&function)).0 | CALLBACK)
     }
 
@@ -83,7 +96,9 @@ impl Witness {
     /// `function` is a Python function and `this` an object; both are alive.
     unsafe fn of_method(py: Python<'_>, function: NonNull<ffi::PyObject>, this: NonNull<ffi::PyObject>) -> Self {
         // SAFETY: by this function's contract.
-        let (method, object) = unsafe { (Self::of_function(py, function.as_ptr()), Owned::from_borrowed(this)) };
+        let method = unsafe { Self::of_function(py, function.as_ptr()) };
+        // SAFETY: the same.
+        let object = unsafe { Owned::from_borrowed(this) };
         if let Self::Callback(number) = method
             && directory::steps_a_task(py, number & !CALLBACK)
             && let Some(task) = Self::of_task(py, object)

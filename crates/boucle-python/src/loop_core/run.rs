@@ -29,7 +29,7 @@ impl LoopCore {
     /// Whether the kernel may have something to report but a wake: a descriptor is watched, or a signal has a handler.
     #[inline]
     fn is_watching(&self) -> bool {
-        self.handles_signals.get() || self.reactor.borrow().as_ref().is_some_and(|reactor| reactor.watches_others())
+        self.handles_signals.get() || self.reactor.borrow().as_ref().is_some_and(super::watch::Reactor::watches_others)
     }
 }
 

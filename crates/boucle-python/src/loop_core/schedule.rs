@@ -68,7 +68,7 @@ fn call_soon_threadsafe(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>
     if this.debug() {
         check_callback(py, this, callback.function, "call_soon_threadsafe")?;
     }
-    let handle = callback.once(py, this)?;
+    let handle = callback.shared(py, this)?;
     this.push(handle.clone());
     Ok(handle)
 }
