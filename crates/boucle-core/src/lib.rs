@@ -5,7 +5,7 @@
 //! ```text
 //! let wait = turn.begin(now, stopping);        // may we sleep, and for how long?
 //! reactor.wait(wait, &mut events);             // the only place that blocks
-//! turn.collect(now, &inbox, events);           // the batch: what was ready, then I/O as reported, then due timers
+//! turn.collect(now, events);                   // the batch: what was ready, then I/O as reported, then due timers
 //! while let Some(entry) = turn.pop()  { .. }   // one at a time: an interrupt leaves the rest queued
 //! ```
 //!

@@ -8,15 +8,13 @@
 //! # Invariants
 //!
 //! * An item is either in here or being run. An interrupt between two items leaves the rest at the front of the queue.
-//! * The order is that of the calls: an item handed in by another thread stands before everything that was scheduled
-//!   after it, see [`Turn::merge`].
+//! * The order is that of the calls.
 //! * Each item carries since when it has been ready and what made it so: its wait is known when it runs.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::{Scale, Stamp, Tick};
-use crate::inbox::Inbox;
 use crate::recorder::Cause;
 use crate::timers::{TimerKey, Timers};
 
@@ -67,12 +65,6 @@ impl<T> Turn<T> {
         self.ready.push_back(Ready { item, since, cause });
     }
 
-    /// Schedules what other threads handed in. Called before [`Turn::push`] whenever the inbox is not empty, so that
-    /// an item handed in before a call runs before what the call schedules.
-    pub fn merge(&mut self, inbox: &Inbox<Ready<T>>) {
-        self.ready.extend(inbox.take());
-    }
-
     /// Schedules an item for a deadline.
     pub fn push_at(&mut self, deadline: Tick, item: T) -> TimerKey {
         self.timers.insert(deadline, item)
@@ -100,17 +92,7 @@ impl<T> Turn<T> {
 
     /// Collects the batch of this turn: work that was already ready, then `events` in the order the kernel reported
     /// them, then due timers. `stamp` is the same moment as `now`.
-    pub fn collect(
-        &mut self,
-        now: Tick,
-        stamp: Stamp,
-        scale: &Scale,
-        inbox: &Inbox<Ready<T>>,
-        events: impl IntoIterator<Item = T>,
-    ) {
-        if !inbox.is_empty() {
-            self.merge(inbox);
-        }
+    pub fn collect(&mut self, now: Tick, stamp: Stamp, scale: &Scale, events: impl IntoIterator<Item = T>) {
         self.ready.extend(events.into_iter().map(|item| Ready { item, since: stamp, cause: Cause::IO }));
         while let Some((deadline, item)) = self.timers.pop_due(now) {
             let since = scale.earlier(stamp, deadline.until(now));

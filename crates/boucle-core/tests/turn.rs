@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use boucle_core::clock::{Scale, Stamp, Tick};
-use boucle_core::inbox::Inbox;
 use boucle_core::reactor::{Event, Interest, Reactor, simulated::Simulated};
 use boucle_core::recorder::Cause;
 use boucle_core::turn::{Turn, Wait};
@@ -26,7 +25,7 @@ fn turn<T>(
         Wait::Sleep(time) => reactor.wait(time, &mut events).expect("a simulation cannot fail"),
     }
     let items: Vec<T> = events.iter().filter_map(|event| reactor.source(event.token).cloned()).collect();
-    turn.collect(reactor.now(), Stamp(0), scale, &Inbox::default(), items);
+    turn.collect(reactor.now(), Stamp(0), scale, items);
     while let Some(ready) = turn.pop() {
         run(turn, reactor, ready.item);
     }
@@ -71,7 +70,7 @@ fn an_interrupted_batch_leaves_the_rest_queued() {
     let scale = Scale::measure();
     let (mut t, mut reactor): (Turn<u32>, Simulated<u32>) = Default::default();
     (1..=3).for_each(|item| soon(&mut t, item));
-    t.collect(Tick(0), Stamp(0), &scale, &Inbox::default(), []);
+    t.collect(Tick(0), Stamp(0), &scale, []);
     assert_eq!(t.pop().unwrap().item, 1);
     // An exception leaves the loop here. What came meanwhile queues behind the rest.
     soon(&mut t, 4);
@@ -94,23 +93,12 @@ fn a_loop_sleeps_until_its_next_deadline() {
 }
 
 #[test]
-fn work_from_another_thread_stands_before_what_was_scheduled_after_it() {
-    let inbox = Inbox::default();
-    let mut t = Turn::default();
-    soon(&mut t, 1);
-    assert!(!inbox.push(boucle_core::turn::Ready { item: 2, since: Stamp(0), cause: Cause::THREAD }));
-    t.merge(&inbox);
-    soon(&mut t, 3);
-    assert_eq!(t.ready().copied().collect::<Vec<_>>(), [1, 2, 3]);
-}
-
-#[test]
 fn a_timer_has_been_ready_since_its_deadline() {
     let scale = Scale::measure();
     let mut t = Turn::default();
     t.push_at(Tick(0), ());
     let stamp = Stamp::now();
-    t.collect(Tick(1_000_000), stamp, &scale, &Inbox::default(), []);
+    t.collect(Tick(1_000_000), stamp, &scale, []);
     let ready = t.pop().unwrap();
     let waited = scale.nanos(stamp.since(ready.since) as f64);
     assert!(waited.abs_diff(1_000_000) < 1_000, "{waited}");
@@ -159,7 +147,7 @@ proptest! {
                     now += time;
                     let later = model.split_off(&(now + 1, 0));
                     let due: Vec<usize> = std::mem::replace(&mut model, later).into_iter().map(|(_, n)| n).collect();
-                    t.collect(Tick(now), Stamp(0), &scale, &Inbox::default(), []);
+                    t.collect(Tick(now), Stamp(0), &scale, []);
                     let fired: Vec<usize> = std::iter::from_fn(|| t.pop()).map(|ready| ready.item).collect();
                     prop_assert_eq!(fired, due);
                 }

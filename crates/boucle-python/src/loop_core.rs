@@ -15,7 +15,8 @@
 //!
 //! * An instance is usable as soon as it is made: asyncio's constructor calls methods before it has assigned anything.
 //! * No cell is borrowed while Python runs: what is taken out of one is dropped after the borrow has ended.
-//! * The thread that runs the loop is the only one that touches `turn` while it runs; others hand in through `inbox`.
+//! * The GIL is the lock of all this: whoever holds it may queue, from any thread. No wake-up is lost, for the loop says
+//!   that it sleeps, and looks what is queued, before it lets go of the GIL.
 
 mod attributes;
 mod gc;
@@ -27,12 +28,11 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use boucle_core::clock::{Scale, Stamp};
-use boucle_core::inbox::Inbox;
 use boucle_core::reactor::epoll::{Epoll, Waker};
 use boucle_core::recorder::Cause;
 use boucle_core::recorder::rings::ThreadRing;
 use boucle_core::timers::TimerKey;
-use boucle_core::turn::{Ready, Turn};
+use boucle_core::turn::Turn;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
@@ -45,11 +45,12 @@ type Item = Owned;
 /// The native half of a loop.
 pub(crate) struct LoopCore {
     turn: RefCell<Turn<Item>>,
-    inbox: Inbox<Ready<Item>>,
     reactor: RefCell<Option<watch::Reactor>>,
     waker: RefCell<Option<Waker>>,
     /// The identity of the thread that runs the loop; 0 while none does.
     thread: Cell<u64>,
+    /// Whether it waits for the kernel with the GIL released, and has not been woken.
+    asleep: Cell<bool>,
     stopping: Cell<bool>,
     closed: Cell<bool>,
     debug: Cell<bool>,
@@ -74,10 +75,10 @@ impl Default for LoopCore {
     fn default() -> Self {
         Self {
             turn: RefCell::default(),
-            inbox: Inbox::default(),
             reactor: RefCell::default(),
             waker: RefCell::default(),
             thread: Cell::default(),
+            asleep: Cell::default(),
             stopping: Cell::default(),
             closed: Cell::new(true),
             debug: Cell::default(),
@@ -143,8 +144,9 @@ impl LoopCore {
         Ok(())
     }
 
-    /// Interrupts the loop's sleep.
+    /// Interrupts the loop's sleep, once.
     fn wake(&self) {
+        self.asleep.set(false);
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake();
         }

@@ -237,7 +237,7 @@ impl EventLoop {
             self.merge();
             start = Stamp::now();
         }
-        self.inner.turn.borrow_mut().collect(Tick::now(), start, scale, &Inbox::default(), []);
+        self.inner.turn.borrow_mut().collect(Tick::now(), start, scale, []);
         start
     }
 

@@ -19,7 +19,6 @@ impl Collected for LoopCore {
         if let Ok(turn) = self.turn.try_borrow() {
             turn.ready().chain(turn.timers()).for_each(|item| visit_item(item, visit));
         }
-        self.inbox.for_each(|ready| visit_item(&ready.item, visit));
         if let Ok(reactor) = self.reactor.try_borrow() {
             reactor.iter().flat_map(Reactor::handles).for_each(|item| visit_item(item, visit));
         }
@@ -52,10 +51,9 @@ pub(super) fn release_handles<'a>(items: impl Iterator<Item = &'a Owned>) {
 /// Takes out everything that is queued, scheduled or watched, and drops it when nothing is borrowed any more.
 pub(super) fn drop_content(this: &LoopCore) {
     let ready = this.turn.borrow_mut().take_ready();
-    let handed_in = this.inbox.take();
     let timers = this.turn.borrow_mut().take_timers();
     let reactor = this.reactor.borrow_mut().take();
-    release_handles(ready.iter().chain(&handed_in).map(|ready| &ready.item));
+    release_handles(ready.iter().map(|ready| &ready.item));
     release_handles(timers.items());
     release_handles(reactor.iter().flat_map(Reactor::handles));
 }

@@ -59,10 +59,7 @@ fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
 fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::ThreadRing>>, scale: &Scale) -> Result<()> {
     let watching = this.is_watching();
     let (wait, mut now) = {
-        let mut turn = this.turn.borrow_mut();
-        if !this.inbox.is_empty() {
-            turn.merge(&this.inbox);
-        }
+        let turn = this.turn.borrow();
         let now = if turn.has_timers() { Tick::now() } else { Tick::default() };
         (turn.begin(now, this.stopping.get(), watching), now)
     };
@@ -80,7 +77,7 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
             stamp = Stamp::now();
         }
     }
-    this.turn.borrow_mut().collect(now, stamp, scale, &this.inbox, events);
+    this.turn.borrow_mut().collect(now, stamp, scale, events);
     let turns = this.turns.get() + 1;
     this.turns.set(turns);
     // Everything the kernel reported is queued by now: an exception of a signal handler loses nothing. Python code looks
@@ -106,11 +103,12 @@ fn wait_for_events(py: Python<'_>, this: This<'_, LoopCore>, time: Duration, eve
     let Some(mut waiter) = this.reactor.borrow_mut().as_mut().map(|reactor| reactor.epoll.waiter()) else {
         return Err(PyRuntimeError::new_err("the loop was not initialised: call Loop.__init__ first").into());
     };
-    let outcome = if time.is_zero() || !this.inbox.fall_asleep() {
-        waiter.wait(Duration::ZERO)
+    let outcome = if time.is_zero() {
+        waiter.wait(time)
     } else {
+        this.asleep.set(true);
         let outcome = gil::released(py, || waiter.wait(time));
-        this.inbox.wake_up();
+        this.asleep.set(false);
         this.last_release.set(Stamp::now());
         outcome
     };

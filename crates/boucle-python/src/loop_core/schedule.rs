@@ -2,7 +2,6 @@
 
 use boucle_core::clock::{Stamp, Tick};
 use boucle_core::recorder::Cause;
-use boucle_core::turn::Ready;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyList};
 use pyo3::{ffi, intern};
@@ -11,23 +10,17 @@ use super::{Item, LoopCore};
 use crate::handle::{self, Callback};
 use crate::imports;
 use crate::raw::args::Arg;
-use crate::raw::call::thread_ident;
 use crate::raw::{Args, Owned, Result, This, method};
 use crate::settings;
 
 impl LoopCore {
-    /// Schedules an item, from whichever thread.
+    /// Schedules an item, from whichever thread, and wakes the loop if it sleeps.
     #[inline]
     fn push(&self, item: Item) {
         let since = if settings::recording() { Stamp::now() } else { Stamp::default() };
-        let owner = self.thread.get();
-        if owner == 0 || owner == thread_ident() {
-            let mut turn = self.turn.borrow_mut();
-            if !self.inbox.is_empty() {
-                turn.merge(&self.inbox);
-            }
-            turn.push(item, since, self.cause());
-        } else if self.inbox.push(Ready { item, since, cause: Cause::THREAD }) {
+        let cause = if self.runs_elsewhere() { Cause::THREAD } else { self.cause() };
+        self.turn.borrow_mut().push(item, since, cause);
+        if self.asleep.get() {
             self.wake();
         }
     }
@@ -157,7 +150,7 @@ fn add_callback_signalsafe(py: Python<'_>, this: This<'_, LoopCore>, args: Args<
 }
 
 fn write_to_self(_: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
-    if this.inbox.interrupt() {
+    if this.asleep.get() {
         this.wake();
     }
     Ok(())
@@ -176,8 +169,8 @@ fn ready_append(_: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Resu
 }
 
 fn ready_clear(_: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
-    let dropped = (this.turn.borrow_mut().take_ready(), this.inbox.take());
-    super::gc::release_handles(dropped.0.iter().chain(&dropped.1).map(|ready| &ready.item));
+    let dropped = this.turn.borrow_mut().take_ready();
+    super::gc::release_handles(dropped.iter().map(|ready| &ready.item));
     Ok(())
 }
 
@@ -192,8 +185,7 @@ fn list(py: Python<'_>, items: &[Owned]) -> Result<Owned> {
 }
 
 fn ready_handles(py: Python<'_>, this: This<'_, LoopCore>) -> Result<Owned> {
-    let mut items: Vec<Owned> = this.turn.borrow().ready().cloned().collect();
-    this.inbox.for_each(|ready| items.push(ready.item.clone()));
+    let items: Vec<Owned> = this.turn.borrow().ready().cloned().collect();
     list(py, &items)
 }
 
