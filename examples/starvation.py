@@ -1,7 +1,7 @@
 """The same as pieces.py, with one mistake: time.sleep(1) where await asyncio.sleep(1) was meant.
 
-A coroutine keeps the processor until it awaits, so run2's "middle" comes only after run1's "end", and both are done after
-2.5 s.
+A coroutine keeps the processor until it awaits, so run2's "middle" comes only after run1's "end", and both are done
+after 2.5 s.
 """
 
 import asyncio

@@ -37,17 +37,17 @@ def test_loops_leak_no_descriptor_and_no_memory():
     gc.collect()
     descriptors = open_descriptors()
     tracemalloc.start()
-    for _ in range(50):
-        use_and_close()
-    gc.collect()
-    before = tracemalloc.get_traced_memory()[0]
-    for _ in range(1000):
-        use_and_close()
-    gc.collect()
-    grown = tracemalloc.get_traced_memory()[0] - before
+    # A leak shows in each batch. A table that grows (asyncio's, tracemalloc's, that of task names) does so in one of them.
+    grown = []
+    for _ in range(4):
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(1000):
+            use_and_close()
+        gc.collect()
+        grown.append(tracemalloc.get_traced_memory()[0] - before)
     tracemalloc.stop()
     assert open_descriptors() == descriptors
-    assert grown < 20_000
+    assert min(grown) < 10_000, grown
 
 
 def test_native_memory_of_loops_is_given_back():

@@ -147,17 +147,23 @@ def test_a_method_that_panics_raises(apart, owner, name):
     apart(check)
 
 
+def is_writable(descriptor, instance):
+    """Whether a property has a setter. Sets it to what it is."""
+    try:
+        descriptor.__set__(instance, descriptor.__get__(instance))
+    except AttributeError as error:
+        return "is not writable" not in str(error)
+    return True
+
+
 @pytest.mark.parametrize(("owner", "name"), attributes(types.GetSetDescriptorType))
 def test_a_property_that_panics_raises(apart, owner, name):
     def check():
         descriptor, instance = of_instance(owner, name)
         check_raises(f"{owner}.{name}", lambda: descriptor.__get__(instance))
-        slot = f"{owner}.{name}="
-        try:
-            check_raises(slot, lambda: descriptor.__set__(instance, None))
-            check_raises(slot, lambda: descriptor.__delete__(instance))
-        except AttributeError as error:
-            assert "is not writable" in str(error)
+        for change in (lambda: descriptor.__set__(instance, None), lambda: descriptor.__delete__(instance)):
+            if is_writable(descriptor, instance):
+                check_raises(f"{owner}.{name}=", change)
 
     apart(check)
 

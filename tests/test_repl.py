@@ -47,7 +47,7 @@ def test_ctrl_c_ends_the_await_and_not_the_session(repl):
     repl.expect("import asyncio")
     repl.sendline("print('be' + 'gun'); await asyncio.sleep(60)")
     repl.expect("begun")
-    # The REPL of 3.14 may lose an interrupt that comes just when a step ends, asyncio's as ours: a person presses again.
+    # The REPL of 3.14 may lose an interrupt that comes just when a step ends, asyncio's as ours: one presses again.
     for _ in range(5):
         repl.sendintr()
         if repl.expect(["KeyboardInterrupt", pexpect.TIMEOUT], timeout=3) == 0:

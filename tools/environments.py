@@ -1,7 +1,8 @@
-"""One environment per Python: finds the interpreters, builds a wheel for each, and installs it with what the tests need.
+"""One environment per Python: finds the interpreters, builds a wheel for each, installs it with what the tests need.
 
-    python3 tools/environments.py build [--python 3.13] [--with test|bench|lint]
+    python3 tools/environments.py build [--python 3.13|one] [--with test|bench|lint|nothing]
     python3 tools/environments.py list
+    python3 tools/environments.py which
 
 Everything it makes lies inside of the clone: environments in .venv/, wheels in dist/, compiled code in target/.
 An environment is rebuilt when the sources or the requirements have changed, and left alone otherwise.
@@ -18,11 +19,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14"]
+NOTHING = "nothing"
+NONE_FOUND = f"no supported Python found (looked for {', '.join(SUPPORTED)} on PATH and in pyenv)"
 VERSION = "import sys; print('%d.%d' % sys.version_info[:2] if sys.implementation.name == 'cpython' else '')"
 
 
 def interpreters():
-    """The supported Pythons of this machine: {"3.13": path}, oldest first. BOUCLE_PYTHONS, a list of versions, narrows it."""
+    """The supported Pythons of this machine, oldest first: {"3.13": path}. BOUCLE_PYTHONS, a list of versions, narrows
+    them down."""
     wanted = os.environ.get("BOUCLE_PYTHONS", "").replace(",", " ").split() or SUPPORTED
     found = {}
     for candidate in _candidates():
@@ -60,22 +64,28 @@ def python_of(version):
 
 def build(version, interpreter, purpose):
     """Make the environment of a Python complete: boucle, and the requirements of a purpose."""
-    python = python_of(version)
-    if not python.exists():
-        _say(f"{version}: making .venv/{version}")
-        _run([interpreter, "-m", "venv", str(python.parent.parent)])
+    folder = ROOT / ".venv" / version
+    _make(folder, interpreter)
+    if purpose != NOTHING:
+        _install_requirements(folder, purpose)
+    _once(folder / "boucle.stamp", _digest(_sources()), lambda: _install_boucle(version, python_of(version)))
+
+
+def _make(folder, interpreter):
+    if not (folder / "bin" / "pip").exists():
+        _say(f"making {folder.relative_to(ROOT)}")
+        # Fails on Debian without the package python3-venv, and says so.
+        _run([interpreter, "-m", "venv", str(folder)])
+
+
+def _install_requirements(folder, purpose):
     requirements = ROOT / "tools" / "requirements" / f"{purpose}.txt"
-    _once(
-        python.parent.parent / f"{purpose}.stamp",
-        _digest([requirements]),
-        lambda: _install_requirements(version, python, requirements),
-    )
-    _once(python.parent.parent / "boucle.stamp", _digest(_sources()), lambda: _install_boucle(version, python))
 
+    def install():
+        _say(f"{folder.name}: installing {requirements.relative_to(ROOT)}")
+        _run([str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "-r", str(requirements)])
 
-def _install_requirements(version, python, requirements):
-    _say(f"{version}: installing {requirements.relative_to(ROOT)}")
-    _run([str(python), "-m", "pip", "install", "--quiet", "-r", str(requirements)])
+    _once(folder / f"{purpose}.stamp", _digest([requirements]), install)
 
 
 def _install_boucle(version, python):
@@ -93,13 +103,9 @@ def _install_boucle(version, python):
 def _maturin():
     """The wheel builder, in an environment of its own."""
     folder = ROOT / ".venv" / "tools"
-    maturin = folder / "bin" / "maturin"
-    if not maturin.exists():
-        _say("installing maturin into .venv/tools")
-        _run([sys.executable, "-m", "venv", str(folder)])
-        requirements = ROOT / "tools" / "requirements" / "build.txt"
-        _run([str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "-r", str(requirements)])
-    return str(maturin)
+    _make(folder, sys.executable)
+    _install_requirements(folder, "build")
+    return str(folder / "bin" / "maturin")
 
 
 def _sources():
@@ -143,16 +149,22 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("list", help="print the Pythons that would be used")
+    commands.add_parser("which", help="print the interpreter of the newest Python's environment")
     building = commands.add_parser("build", help="build and install boucle for each Python")
     building.add_argument("--python", help="only this version; 'one' for the newest found")
-    building.add_argument("--with", dest="purpose", default="test", help="a list in tools/requirements (default: test)")
+    building.add_argument(
+        "--with", dest="purpose", default="test", help="a list in tools/requirements, or 'nothing' (default: test)"
+    )
     options = parser.parse_args()
     found = interpreters()
     if not found:
-        sys.exit(f"environments: no supported Python found (looked for {', '.join(SUPPORTED)} on PATH and in pyenv)")
+        sys.exit(f"environments: {NONE_FOUND}")
     if options.command == "list":
         for version, path in found.items():
             print(version, path)
+        return
+    if options.command == "which":
+        print(python_of(list(found)[-1]))
         return
     if options.python == "one":
         options.python = list(found)[-1]

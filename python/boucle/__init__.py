@@ -1,5 +1,7 @@
 """boucle: asyncio's event loop in Rust, which shows what it did.
 
+To run a program on it, and to see what ran:
+
     asyncio.run(main(), loop_factory=boucle.new_event_loop)     one loop (Python 3.12 and newer)
     boucle.run(main())                                          the same, on any Python
     boucle.install()                                            every new loop of this process

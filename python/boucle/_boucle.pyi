@@ -1,5 +1,5 @@
-# The native half, as type checkers see it; `make lint` compares this with the binary. Handles say by their __class__ that
-# they are asyncio's, so that is what the methods of a loop return here.
+# The native half, as type checkers see it; `make lint` compares this with the binary. Handles say by their __class__
+# that they are asyncio's, so that is what the methods of a loop return here.
 
 import asyncio
 from collections.abc import Callable
@@ -7,13 +7,24 @@ from contextvars import Context
 from typing import Any, TypedDict, final, type_check_only
 
 from _typeshed import FileDescriptorLike
-from typing_extensions import Self, TypeVarTuple, Unpack
+from typing_extensions import Self, TypeVarTuple, Unpack, disjoint_base
 
 _Ts = TypeVarTuple("_Ts")
+
+__all__ = [
+    "Chronology",
+    "Handle",
+    "LoopCore",
+    "Recording",
+    "TimerHandle",
+    "__version__",
+    "places_are_readable",
+]
 
 __version__: str
 places_are_readable: bool
 
+@disjoint_base
 class LoopCore:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
     def call_soon(
@@ -23,7 +34,11 @@ class LoopCore:
         self, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts], context: Context | None = None
     ) -> asyncio.Handle: ...
     def call_later(
-        self, delay: float, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts], context: Context | None = None
+        self,
+        delay: float,
+        callback: Callable[[Unpack[_Ts]], object],
+        *args: Unpack[_Ts],
+        context: Context | None = None,
     ) -> asyncio.TimerHandle: ...
     def call_at(
         self, when: float, callback: Callable[[Unpack[_Ts]], object], *args: Unpack[_Ts], context: Context | None = None
@@ -51,7 +66,7 @@ class LoopCore:
     def _add_writer(self, fd: FileDescriptorLike, callback: Callable[..., object], /, *args: Any) -> asyncio.Handle: ...
     def _remove_reader(self, fd: FileDescriptorLike, /) -> bool: ...
     def _remove_writer(self, fd: FileDescriptorLike, /) -> bool: ...
-    def _set_signal_descriptor(self, fd: int | None, /) -> None: ...
+    def _set_signals(self, fd: int | None, handled: bool, /) -> None: ...
     def _watches(self) -> list[tuple[int, asyncio.Handle | None, asyncio.Handle | None]]: ...
 
     # What asyncio's Python code reads and writes.
@@ -80,6 +95,7 @@ class LoopCore:
     _transports: Any
     _unix_server_sockets: Any
 
+@disjoint_base
 class Handle:
     def cancel(self) -> None: ...
     def cancelled(self) -> bool: ...

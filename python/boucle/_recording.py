@@ -25,7 +25,10 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """One uninterrupted run of a task between two awaits, or of a callback. Times in seconds since the recording began."""
+    """One uninterrupted run of a task between two awaits, or of a callback.
+
+    Times in seconds since the recording began.
+    """
 
     task: "str | None"
     """The task's name; None for a callback that belongs to no task."""
@@ -66,7 +69,10 @@ class Starvation:
 
 
 class Chronology:
-    """A recorded run. Made by :func:`record` and :func:`load`; threshold is in seconds and decides what a starvation is."""
+    """A recorded run, made by :func:`record` and :func:`load`.
+
+    ``threshold``, in seconds, decides what a starvation is.
+    """
 
     def __init__(self, native, threshold=DEFAULT_THRESHOLD):
         self._native = native
@@ -163,15 +169,15 @@ def check_can_save(path):
         raise ValueError(f"cannot save a chronology as {path!r}: the known endings are {_EXTENSIONS}")
 
 
-class record(Chronology):
+class record(Chronology):  # noqa: N801, used like a function
     """Record what the loops of all threads run inside of a ``with`` block.
 
         with boucle.record() as chronology:
             asyncio.run(main())
         chronology.save("run.svg")
 
-    Inside of the block it shows what ran so far, after it what ran in it. Raises ValueError if the recorder was turned off
-    with BOUCLE_RECORD=0.
+    Inside of the block it shows what ran so far, after it what ran in it. Raises ValueError if the recorder was turned
+    off with BOUCLE_RECORD=0.
     """
 
     def __init__(self, *, threshold=DEFAULT_THRESHOLD, program=None):

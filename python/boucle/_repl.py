@@ -1,8 +1,8 @@
 """The REPL: asyncio's own, on a boucle loop, under boucle's name.
 
 asyncio's REPL differs from version to version (history, tab completion, colours, multi-line editing) and is only a
-module that is meant to be run. So we run it: with boucle installed, so that the loop it makes is ours, and with one word
-of its banner changed.
+module that is meant to be run. So we run it: with boucle installed, so that the loop it makes is ours, and with one
+word of its banner changed.
 """
 
 import importlib.util

@@ -9,7 +9,7 @@
 //! # Invariants
 //!
 //! * The scale is measured between two readings of both clocks: the first one this process made, and now. A longer
-//!   process has a better scale, and no call ever waits for a calibration longer than [`SHORTEST_BASELINE`].
+//!   process has a better scale, and no call ever waits for a calibration longer than `SHORTEST_BASELINE`.
 
 use std::sync::OnceLock;
 use std::time::Duration;

@@ -1,0 +1,37 @@
+# What a developer runs. Needs Python 3.10 or newer, cargo and a C compiler; everything is made inside of this folder.
+# CI runs the same targets: .ci/run.
+
+PYTHON ?= python3
+
+.PHONY: help demo test lint tidy sanitize conformance bench check clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## record the two example programs, in Python and in Rust, and draw what happened
+	@$(PYTHON) tools/demo.py
+
+test: ## all tests: Rust, loom, and the Python ones on every Python found (BOUCLE_PYTHONS="3.12 3.13": only those)
+	@$(PYTHON) tools/run_tests.py
+
+lint: ## rustfmt, clippy, rustdoc, ruff, mypy, and the stub against the binary
+	@$(PYTHON) tools/lint.py
+
+tidy: ## what lints cannot check: forbidden arrows, where unsafe may stand, licences, links
+	@$(PYTHON) tools/tidy.py --self-test
+	@$(PYTHON) tools/tidy.py
+
+sanitize: ## the tests of the core under the address sanitizer (nightly Rust; skipped without it)
+	@$(PYTHON) tools/sanitize.py
+
+conformance: ## CPython's own asyncio tests on boucle, on every Python found; MODE=debug: in debug mode
+	@$(PYTHON) tools/conformance.py $(MODE)
+
+bench: ## compare with asyncio and uvloop on the newest Python found
+	@$(PYTHON) tools/environments.py build --python one --with bench
+	@$$($(PYTHON) tools/environments.py which) bench/run.py
+
+check: tidy lint test sanitize ## everything that CI runs
+
+clean: ## remove everything that was made here: environments, wheels, compiled code, pictures
+	rm -rf .venv build dist out target .mypy_cache .pytest_cache .ruff_cache

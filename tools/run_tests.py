@@ -1,0 +1,62 @@
+"""Runs all tests: Rust's, loom's, Python's on every Python found, and the injected panics.
+
+All of them run, also when one fails. Each runner's own closing lines stand in the output.
+"""
+
+import shutil
+import sys
+
+import environments
+import panics
+from gate import ROOT, Gate, target
+
+# The extension module holds no Rust tests: it is tested through Python.
+WORKSPACE = ["--workspace", "--exclude", "boucle-python"]
+
+
+def rust(gate):
+    """The tests of the crates that know no Python."""
+    runner = ["nextest", "run"] if shutil.which("cargo-nextest") else ["test"]
+    gate.run("Rust tests", ["cargo", *runner, *WORKSPACE])
+    gate.run("Rust doctests", ["cargo", "test", "--doc", *WORKSPACE])
+    # Optimised, since loom tries very many orders; without the slow steps of a release, which bring it nothing.
+    optimised = {"CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16"}
+    gate.run(
+        "loom",
+        ["cargo", "test", "-p", "boucle-core", "--release", "--lib", "loom"],
+        target("loom") | optimised | {"RUSTFLAGS": "--cfg loom"},
+    )
+
+
+def python(gate, version):
+    """The Python tests on one Python."""
+    build = [sys.executable, ROOT / "tools" / "environments.py", "build", "--python", version, "--with", "test"]
+    if gate.run(f"Python {version}, build", build):
+        gate.run(f"Python {version}, tests", [environments.python_of(version), "-m", "pytest"])
+
+
+def injected_panics(gate, version):
+    """A panic in each native slot, on one Python: the border is the same in all."""
+    if gate.run("panics, build", [sys.executable, ROOT / "tools" / "panics.py"]):
+        python = environments.python_of(version)
+        command = [python, "-m", "pytest", "-q", ROOT / "tests" / "test_panics.py"]
+        gate.run("panics, tests", command, {"PYTHONPATH": str(panics.FOLDER)})
+
+
+def main():
+    gate = Gate("test")
+    rust(gate)
+    versions = list(environments.interpreters())
+    for version in versions:
+        python(gate, version)
+    if versions:
+        injected_panics(gate, versions[-1])
+    else:
+        gate.fail("Python", environments.NONE_FOUND)
+    status = gate.close()
+    print(f"test: Pythons tested: {', '.join(versions) or 'none'}")
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
