@@ -1,0 +1,81 @@
+"""Starting workers, and telling on standard error how far the run is."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+WORKER = Path(__file__).resolve().parent / "worker.py"
+
+PATIENCE = 300
+"""Seconds after which a worker has failed."""
+
+
+_running: "set[subprocess.Popen[str]]" = set()
+
+
+class WorkerError(Exception):
+    """A worker did not do its work. Its text is the last line that the worker said."""
+
+
+def work(competitor, *arguments, under=(), **environment):
+    """Runs a worker to its end and returns what it found. `under` is a command that runs it.
+
+    It gets none of the variables that change how Python or boucle behave, but those of its loop.
+    """
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("BOUCLE_", "PYTHON", "UVLOOP_"))}
+    with subprocess.Popen(
+        [*under, sys.executable, str(WORKER), *map(str, arguments)],
+        env=clean | competitor.environment | environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        _running.add(process)
+        try:
+            output, said = process.communicate(timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise WorkerError(f"did not end within {PATIENCE} s") from None
+        finally:
+            process.kill()
+            _running.discard(process)
+    if process.returncode:
+        last = (said.splitlines() or ["it said nothing"])[-1]
+        raise WorkerError(f"{last} (status {process.returncode})")
+    return json.loads(output)
+
+
+def end_all():
+    """Ends the workers that other threads wait for. An interrupt alone does not: rloop goes on after one."""
+    for process in list(_running):
+        process.kill()
+
+
+class Progress:
+    """How far the run is: a line on standard error that changes, or, where that is no terminal, a line each tenth."""
+
+    def __init__(self, total):
+        self._total = total
+        self._done = 0
+        self._terminal = sys.stderr.isatty()
+
+    def says(self, what):
+        """Begins the next of the parts."""
+        before, after = (10 * count // self._total for count in (self._done, self._done + 1))
+        self._done += 1
+        if self._terminal:
+            print(f"\r\x1b[K{self._done}/{self._total} {what}", end="", file=sys.stderr, flush=True)
+        elif before != after:
+            print(f"bench: {self._done} of {self._total} measurements", file=sys.stderr, flush=True)
+
+    def ends(self):
+        """Leaves the line."""
+        if self._terminal:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def warn(text):
+    """Says something that the reader of the figures must know."""
+    print(f"bench: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,138 @@
+"""The process that measures one benchmark on one loop.
+
+    python bench/worker.py measure LOOP WORKLOAD OPERATIONS [--cold]
+    python bench/worker.py describe LOOP
+
+Prints one line of JSON. `run.py` starts it.
+
+# Why a process for each figure
+
+In one process the loops would share freelists, the thresholds of malloc, and each other's patches. A process per loop
+that lives on would keep them apart, but a figure would then depend on which benchmarks ran before (100,000 timers leave
+another heap behind in each loop), and the place of code and data in memory, which is drawn once per process and worth
+some per cent, would be the same in every round. A process per figure draws it anew in each round, and gives the same
+figure when it is the only one asked for.
+
+What such a process lacks is warmth, so everything is run at a tenth of its size first, and boucle's ring is written
+through once: until then each step also pays for fresh pages, as a program does for its first 500,000 steps.
+"""
+
+import argparse
+import contextlib
+import gc
+import hashlib
+import importlib
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+
+from loops import COMPETITORS
+from workloads import WORKLOADS, Stopwatch
+
+RING = 1 << 19
+"""Steps that boucle's ring holds."""
+
+CHECKED_OPERATIONS = 2_000
+"""Of each workload, when what the recorder wrote is compared with what the loop counted."""
+
+GIVEN_UP = 100_000
+"""Turns after which a descriptor counts as never seen."""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    measuring = commands.add_parser("measure", help="how long a workload takes")
+    measuring.add_argument("loop", choices=COMPETITORS)
+    measuring.add_argument("workload", choices=WORKLOADS)
+    measuring.add_argument("operations", type=int)
+    measuring.add_argument("--cold", action="store_true", help="no warm-up: for counting instructions")
+    describing = commands.add_parser("describe", help="version, polling, what was recorded")
+    describing.add_argument("loop", choices=COMPETITORS)
+    options = parser.parse_args()
+    competitor = COMPETITORS[options.loop]
+    if options.command == "measure":
+        result = measure(competitor, WORKLOADS[options.workload], options.operations, options.cold)
+    else:
+        result = describe(competitor)
+    print(json.dumps(result))
+
+
+def measure(competitor, workload, operations, cold):
+    """The time that so many operations take."""
+    gc.disable()
+    if not cold:
+        if competitor.name == "boucle":
+            _run(competitor, WORKLOADS["call_soon_queued"], RING)
+        _run(competitor, workload, max(CHECKED_OPERATIONS, operations // 10))
+    return {"operations": operations, "nanoseconds": _run(competitor, workload, operations)}
+
+
+def _run(competitor, workload, operations):
+    stopwatch = Stopwatch(workload.clock)
+    with contextlib.closing(competitor.new_event_loop()) as loop:
+        workload.run(loop, operations, stopwatch)
+    return stopwatch.nanoseconds
+
+
+def describe(competitor):
+    """What a reader has to know about a loop to judge its figures."""
+    facts = {"version": _version(competitor), "turns_until_seen": turns_until_seen(competitor)}
+    if competitor.module == "boucle":
+        package = Path(importlib.import_module("boucle").__file__).parent
+        (extension,) = package.glob("*.so")
+        facts["extension"] = hashlib.sha256(extension.read_bytes()).hexdigest()[:12]
+    if competitor.name == "boucle":
+        facts["recorded"] = {name: check_recorder(competitor, workload) for name, workload in WORKLOADS.items()}
+    return facts
+
+
+def _version(competitor):
+    if competitor.module == "asyncio":
+        return f"of Python {platform.python_version()}"
+    return importlib.metadata.version(competitor.module)
+
+
+def check_recorder(competitor, workload):
+    """The steps of a small run. Raises AssertionError unless the recorder wrote down each that the loop counted."""
+    import boucle
+
+    with contextlib.closing(competitor.new_event_loop()) as loop, boucle.record() as chronology:
+        workload.run(loop, CHECKED_OPERATIONS, Stopwatch(workload.clock))
+        steps = loop._counts()[1]
+    if workload.loops_of_its_own:
+        steps += CHECKED_OPERATIONS
+    recorded = len(chronology.steps) + chronology.lost
+    assert recorded == steps > 0, f"{workload.name}: {steps} steps ran, and the recorder wrote {recorded}"
+    return recorded
+
+
+def turns_until_seen(competitor):
+    """How many turns of a busy loop begin before it runs the reader of a descriptor that has become readable."""
+    reader, writer = os.pipe()
+    turns = 0
+
+    def turn():
+        nonlocal turns
+        if turns == 0:
+            os.write(writer, b"!")
+        turns += 1
+        if turns < GIVEN_UP:
+            loop.call_soon(turn)
+        else:
+            loop.stop()
+
+    with contextlib.closing(competitor.new_event_loop()) as loop:
+        loop.add_reader(reader, loop.stop)
+        loop.call_later(0.01, turn)
+        loop.run_forever()
+        loop.remove_reader(reader)
+    os.close(reader)
+    os.close(writer)
+    return turns
+
+
+if __name__ == "__main__":
+    main()
