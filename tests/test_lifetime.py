@@ -37,7 +37,7 @@ def test_loops_leak_no_descriptor_and_no_memory():
     gc.collect()
     descriptors = open_descriptors()
     tracemalloc.start()
-    # A leak shows in each batch. A table that grows (asyncio's, tracemalloc's, that of task names) does so in one of them.
+    # A leak shows in each batch. A table that grows (asyncio's, tracemalloc's, of task names) does so in one of them.
     grown = []
     for _ in range(4):
         before = tracemalloc.get_traced_memory()[0]

@@ -251,7 +251,7 @@ def test_a_task_that_ends_before_its_coroutine_began():
         task.cancel()
         await asyncio.sleep(0)
         broken = asyncio.get_running_loop().create_task(never(2), name="broken")
-        asyncio.Future.set_result(broken, None)
+        boucle.Future.set_result(broken, None)
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         await asyncio.sleep(0)
         coroutine = broken.get_coro()

@@ -29,6 +29,7 @@ UNSAFE = {
     "crates/boucle-python/src/directory.rs": "takes a code object that its caller borrows",
     "crates/boucle-python/src/frames.rs": "reads CPython's frames in place",
     "crates/boucle-python/src/handle.rs": "the slots of a hot type, and its view as a base class",
+    "crates/boucle-python/src/task.rs": "a task's value begins with its future's",
     "crates/boucle-python/src/witness.rs": "looks into callbacks without asking their attributes",
 }
 CLOCK = "crates/boucle-core/src/clock.rs"

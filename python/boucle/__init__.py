@@ -9,18 +9,21 @@ To run a program on it, and to see what ran:
     with boucle.record() as chronology: ...                     what ran, and who had to wait
 """
 
-from ._boucle import __version__
+from ._boucle import Future, Task, __version__
 from ._launch import EventLoopPolicy, install, run
 from ._loop import Loop, new_event_loop
 from ._recording import Chronology, Place, Starvation, Step, Victim, load, record
+from ._tasks import make_visible
 
 __all__ = [
     "Chronology",
     "EventLoopPolicy",
+    "Future",
     "Loop",
     "Place",
     "Starvation",
     "Step",
+    "Task",
     "Victim",
     "__version__",
     "install",
@@ -29,3 +32,6 @@ __all__ = [
     "record",
     "run",
 ]
+
+make_visible()
+del make_visible

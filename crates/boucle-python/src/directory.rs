@@ -21,7 +21,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::frames;
-use crate::raw::{GilCell, GilOnce, Owned};
+use crate::raw::{GilCell, GilOnce, Owned, This};
+use crate::task::Task;
 
 /// How many tasks' names are kept.
 const REMEMBERED_TASKS: usize = 1 << 17;
@@ -82,8 +83,23 @@ struct LiveTask {
 }
 
 struct TaskName {
-    name: String,
+    name: Name,
     code: u32,
+}
+
+/// The name of a task. One that nobody gave it is written out when it is asked for.
+enum Name {
+    Given(String),
+    Numbered(u64),
+}
+
+impl Name {
+    fn text(&self) -> String {
+        match self {
+            Self::Given(name) => name.clone(),
+            Self::Numbered(serial) => format!("Task-{serial}"),
+        }
+    }
 }
 
 /// How many codes can be looked up by their address alone.
@@ -252,19 +268,46 @@ pub(crate) fn task(py: Python<'_>, task: &Owned, coroutine: &Owned) -> (u32, boo
 
 #[cold]
 fn meet(py: Python<'_>, task: &Owned, coroutine: &Owned) -> (u32, bool) {
-    let name = task_name(&task.any(py));
-    let coroutine_object = coroutine.any(py);
-    let code = if let Ok(object) = coroutine_object.getattr("cr_code") {
-        NonNull::new(object.as_ptr()).map_or(UNKNOWN_CODE, |object| code(py, object, Some(&coroutine_object)).0)
-    } else {
-        let class: Owned = coroutine_object.get_type().into_any().into();
-        callable(py, class.as_ptr() as usize, &class, &coroutine_object)
-    };
+    let name = Name::Given(task_name(&task.any(py)));
+    let code = code_of_coroutine(py, coroutine);
     let mut directory = get(py).borrow(py);
     let number = directory.task_names.push(TaskName { name, code });
     let live = LiveTask { number, coroutine: coroutine.as_ptr() as usize, begun: true };
     directory.live_tasks.insert(task.as_ptr() as usize, live);
     (number, true)
+}
+
+/// Gives a task of ours its number.
+pub(crate) fn meet_native(py: Python<'_>, task: This<'_, Task>) -> u32 {
+    let code = task.coroutine().get().map_or(UNKNOWN_CODE, |coroutine| code_of_coroutine(py, &coroutine));
+    let name = match task.name_or_serial() {
+        Ok(name) => Name::Given(name.any(py).extract().unwrap_or_default()),
+        Err(serial) => Name::Numbered(serial),
+    };
+    get(py).borrow(py).task_names.push(TaskName { name, code })
+}
+
+/// A task was given another name.
+pub(crate) fn rename(py: Python<'_>, number: u32, name: &Owned) {
+    if let Ok(name) = name.any(py).extract()
+        && let Some(task) = get(py).borrow(py).task_names.get_mut(number)
+    {
+        task.name = Name::Given(name);
+    }
+}
+
+/// The number of the code that a coroutine runs.
+fn code_of_coroutine(py: Python<'_>, coroutine: &Owned) -> u32 {
+    if let Some(object) = frames::code(coroutine) {
+        return code(py, object, Some(&coroutine.any(py))).0;
+    }
+    let coroutine_object = coroutine.any(py);
+    if let Ok(object) = coroutine_object.getattr("cr_code") {
+        NonNull::new(object.as_ptr()).map_or(UNKNOWN_CODE, |object| code(py, object, Some(&coroutine_object)).0)
+    } else {
+        let class: Owned = coroutine_object.get_type().into_any().into();
+        callable(py, class.as_ptr() as usize, &class, &coroutine_object)
+    }
 }
 
 fn task_name(task: &Bound<'_, PyAny>) -> String {
@@ -295,7 +338,7 @@ impl Names for Directory {
         if actor & CALLBACK != 0 || code.is_some_and(|code| code.shuts_down) {
             return Actor { kind: ActorKind::Callback, name: function.clone(), function, parent: None };
         }
-        let name = self.task_names.get(actor).map_or_else(|| format!("task {actor}"), |task| task.name.clone());
+        let name = self.task_names.get(actor).map_or_else(|| format!("task {actor}"), |task| task.name.text());
         Actor { kind: ActorKind::Task, name, function, parent: None }
     }
 

@@ -102,6 +102,15 @@ fn is_coroutine(object: *mut PyObject) -> bool {
     unsafe { ffi::Py_TYPE(object) == &raw mut ffi::PyCoro_Type }
 }
 
+/// The code of a coroutine that has not ended, borrowed from it; nothing where it cannot be read.
+pub(crate) fn code(coroutine: &Owned) -> Option<NonNull<PyObject>> {
+    if !is_readable(coroutine) {
+        return None;
+    }
+    // SAFETY: a coroutine that is alive, and the table of offsets, which `check` has tried.
+    unsafe { read_code(coroutine.as_ptr()) }
+}
+
 /// Follows the chain of awaits from a coroutine inwards, and calls `visit` with each coroutine's place. Says whether the
 /// outermost is suspended.
 pub(crate) fn walk(coroutine: &Owned, mut visit: impl FnMut(Suspended)) -> bool {
@@ -130,6 +139,37 @@ pub(crate) fn walk(coroutine: &Owned, mut visit: impl FnMut(Suspended)) -> bool 
 unsafe fn field<T: Copy>(object: *const PyObject, offset: usize) -> T {
     // SAFETY: by this function's contract.
     unsafe { object.cast::<u8>().add(offset).cast::<T>().read_unaligned() }
+}
+
+/// # Safety
+///
+/// `object` is a coroutine that is alive. The code is that of a frame only while it has one: before 3.11 a coroutine that
+/// has ended has none, later ones have cleared it.
+#[cfg(not(Py_3_11))]
+unsafe fn read_code(object: *const PyObject) -> Option<NonNull<PyObject>> {
+    // SAFETY: by this function's contract and the table of offsets, which `check` has tried.
+    unsafe {
+        let frame: *const PyObject = field(object, layout::FRAME);
+        if frame.is_null() { None } else { NonNull::new(field(frame, layout::CODE)) }
+    }
+}
+
+/// # Safety
+///
+/// `object` is a coroutine that is alive.
+#[cfg(Py_3_11)]
+unsafe fn read_code(object: *const PyObject) -> Option<NonNull<PyObject>> {
+    // SAFETY: by this function's contract and the table of offsets, which `check` has tried. A coroutine that has not begun
+    // has the state `CREATED`, a suspended one another below zero; one that runs or has ended is not read.
+    unsafe {
+        if field::<i8>(object, layout::STATE) >= 0 {
+            return None;
+        }
+        let code: usize = field(object, layout::FRAME + layout::CODE);
+        #[cfg(Py_3_14)]
+        let code = code & !layout::TAG;
+        NonNull::new(code as *mut PyObject)
+    }
 }
 
 /// # Safety

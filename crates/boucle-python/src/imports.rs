@@ -2,8 +2,9 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyString, PyTuple};
 
+use crate::raw::guard::discard;
 use crate::raw::{GilOnce, Owned};
 
 /// Objects that the native code uses.
@@ -20,6 +21,38 @@ pub(crate) struct Imports {
     pub(crate) extract_stack: Owned,
     /// The string `context`.
     pub(crate) context: Owned,
+    /// The tuple `("context",)`.
+    pub(crate) context_only: Owned,
+    /// The string `call_soon`.
+    pub(crate) call_soon: Owned,
+    /// The string `msg`.
+    pub(crate) msg: Owned,
+    /// The string `name`.
+    pub(crate) name: Owned,
+    /// The string `eager_start`.
+    pub(crate) eager_start: Owned,
+    /// `asyncio.Future`: what our futures say they are.
+    pub(crate) future: Owned,
+    /// `asyncio.Task`: what our tasks say they are.
+    pub(crate) task: Owned,
+    /// The words of a future's repr.
+    pub(crate) future_repr_info: Owned,
+    /// The words of a task's repr.
+    pub(crate) task_repr_info: Owned,
+    /// What `Task.get_stack` answers.
+    pub(crate) task_get_stack: Owned,
+    /// What `Task.print_stack` prints.
+    pub(crate) task_print_stack: Owned,
+    /// `asyncio.CancelledError`.
+    pub(crate) cancelled_error: Owned,
+    /// `asyncio.InvalidStateError`.
+    invalid_state_error: Owned,
+    /// `asyncio.iscoroutine`.
+    is_coroutine: Owned,
+    /// What finds the loop of a future that is given none.
+    get_event_loop: Owned,
+    /// The type of generators.
+    pub(crate) generator: Owned,
 }
 
 static IMPORTS: GilOnce<Imports> = GilOnce::new();
@@ -29,6 +62,8 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     let asyncio = py.import("asyncio")?;
     let base_events = py.import("asyncio.base_events")?;
     let format_helpers = py.import("asyncio.format_helpers")?;
+    let base_tasks = py.import("asyncio.base_tasks")?;
+    let events = py.import("asyncio.events")?;
     let imports = Imports {
         handle: asyncio.getattr("Handle")?.into(),
         timer_handle: asyncio.getattr("TimerHandle")?.into(),
@@ -40,6 +75,22 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         base_event_loop: base_events.getattr("BaseEventLoop")?.into(),
         extract_stack: format_helpers.getattr("extract_stack")?.into(),
         context: PyString::intern(py, "context").into_any().into(),
+        context_only: PyTuple::new(py, [PyString::intern(py, "context")])?.into_any().into(),
+        call_soon: PyString::intern(py, "call_soon").into_any().into(),
+        msg: PyString::intern(py, "msg").into_any().into(),
+        name: PyString::intern(py, "name").into_any().into(),
+        eager_start: PyString::intern(py, "eager_start").into_any().into(),
+        future: asyncio.getattr("Future")?.into(),
+        task: asyncio.getattr("Task")?.into(),
+        future_repr_info: py.import("asyncio.base_futures")?.getattr("_future_repr_info")?.into(),
+        task_repr_info: base_tasks.getattr("_task_repr_info")?.into(),
+        task_get_stack: base_tasks.getattr("_task_get_stack")?.into(),
+        task_print_stack: base_tasks.getattr("_task_print_stack")?.into(),
+        cancelled_error: asyncio.getattr("CancelledError")?.into(),
+        invalid_state_error: asyncio.getattr("InvalidStateError")?.into(),
+        is_coroutine: asyncio.getattr("iscoroutine")?.into(),
+        get_event_loop: events.getattr("_get_event_loop").or_else(|_| events.getattr("get_event_loop"))?.into(),
+        generator: py.import("types")?.getattr("GeneratorType")?.into(),
     };
     IMPORTS.set(py, imports);
     Ok(())
@@ -70,4 +121,48 @@ pub(crate) fn ends_the_program(py: Python<'_>, error: &PyErr) -> bool {
 /// Truth of an attribute, for attributes of foreign objects.
 pub(crate) fn is_cancelled(py: Python<'_>, handle: &Owned) -> PyResult<bool> {
     handle.any(py).getattr(intern!(py, "_cancelled"))?.is_truthy()
+}
+
+/// An `InvalidStateError` with this text.
+#[cold]
+pub(crate) fn invalid_state(py: Python<'_>, text: &str) -> PyErr {
+    match get(py).invalid_state_error.any(py).call1((text,)) {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}
+
+/// A `CancelledError`, with a message if there is one.
+pub(crate) fn cancelled_error(py: Python<'_>, message: Option<&Owned>) -> PyResult<Owned> {
+    let class = get(py).cancelled_error.any(py);
+    Ok(match message {
+        Some(message) => class.call1((message.any(py),))?,
+        None => class.call0()?,
+    }
+    .into())
+}
+
+/// Whether asyncio takes an object for a coroutine.
+pub(crate) fn is_coroutine(py: Python<'_>, object: &Owned) -> PyResult<bool> {
+    get(py).is_coroutine.any(py).call1((object.any(py),))?.is_truthy()
+}
+
+/// The loop of a future that is given none: the running one, or the one of this thread.
+pub(crate) fn event_loop(py: Python<'_>) -> PyResult<Owned> {
+    Ok(get(py).get_event_loop.any(py).call0()?.into())
+}
+
+/// An attribute of a foreign object; nothing where it has none.
+pub(crate) fn attribute<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyString>,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    match object.getattr(name) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_instance_of::<pyo3::exceptions::PyAttributeError>(object.py()) => {
+            discard(object.py(), error);
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }

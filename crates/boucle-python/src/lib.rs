@@ -1,6 +1,6 @@
 //! `_boucle`: the Python face's native half, used by the package `boucle` and by nobody else.
 //!
-//! * [`loop_core`]: the loop. [`handle`]: what it returns and runs.
+//! * [`loop_core`]: the loop. [`handle`]: what it returns and runs. [`future`], [`task`]: what programs await.
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
 //! * [`chronology`]: a recorded run for Python.
 //! * [`raw`]: the unsafe floor under all of it.
@@ -9,7 +9,7 @@
 //!
 //! * No scheduling decision is made here: what runs, in which order and when to wait is `boucle-core`'s.
 //! * Native classes know asyncio by [`imports`] only.
-//! * `unsafe` stands in [`raw`], [`frames`], [`handle`] and [`witness`], each block with its argument.
+//! * `unsafe` stands in [`raw`], [`frames`], [`handle`], [`task`] and [`witness`], each block with its argument.
 
 #![allow(clippy::unnecessary_wraps, reason = "one macro makes slots of functions that raise and of those that do not")]
 
@@ -18,6 +18,7 @@ mod directory;
 mod errors;
 #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one fact, the table of offsets, covers a whole function")]
 mod frames;
+mod future;
 mod handle;
 mod imports;
 mod loop_core;
@@ -25,6 +26,7 @@ mod loop_core;
 mod raw;
 mod rendezvous;
 mod settings;
+mod task;
 mod witness;
 
 use pyo3::prelude::*;
@@ -32,7 +34,7 @@ use pyo3::prelude::*;
 /// The native half of boucle. Use the package `boucle`.
 #[pymodule(gil_used = true)]
 mod _boucle {
-    use super::{directory, frames, handle, imports, loop_core, raw, settings};
+    use super::{directory, frames, future, handle, imports, loop_core, raw, settings, task};
     use pyo3::prelude::*;
 
     #[pymodule_export]
@@ -49,12 +51,21 @@ mod _boucle {
         let readable = frames::check(py)?;
         let classes = [("LoopCore", loop_core::initialise(py).map_err(|raised| raised.take(py))?)];
         let [handle, timer_handle] = handle::initialise(py).map_err(|raised| raised.take(py))?;
-        for (name, class) in classes.iter().chain(&[("Handle", handle), ("TimerHandle", timer_handle)]) {
+        let future = future::initialise(py).map_err(|raised| raised.take(py))?;
+        let task = task::initialise(py).map_err(|raised| raised.take(py))?;
+        let others = [("Handle", handle), ("TimerHandle", timer_handle), ("Future", future), ("Task", task)];
+        for (name, class) in classes.iter().chain(&others) {
             module.add(*name, class.any(py))?;
         }
         // Whether steps are recorded with their places: false where this Python lays its frames out in an unknown way.
         module.add("places_are_readable", readable)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// All tasks of boucle's own class that are not done.
+    #[pyfunction]
+    fn _all_tasks(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+        Ok(task::registry::all(py)?.into_any())
     }
 
     /// Makes the named slot panic when it is next used: for the tests.

@@ -22,6 +22,7 @@ mod attributes;
 mod gc;
 mod run;
 mod schedule;
+pub(crate) mod tasks;
 mod watch;
 
 use std::cell::{Cell, RefCell};
@@ -34,6 +35,7 @@ use boucle_core::recorder::rings::ThreadRing;
 use boucle_core::timers::TimerKey;
 use boucle_core::turn::Turn;
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::raw::class::Builder;
@@ -41,6 +43,18 @@ use crate::raw::{Class, Owned, Result, This, TypeCell};
 
 /// What is queued: one of our handles, or a handle that inherited code made.
 type Item = Owned;
+
+/// What asyncio knows of the current task, between two steps of queued ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum CurrentTask {
+    /// Nothing, as outside of a step.
+    #[default]
+    Absent,
+    /// The word that there is none, which reads the same, but can be replaced at half the price.
+    Nobody,
+    /// The task that has stepped last.
+    Stale,
+}
 
 /// The native half of a loop.
 pub(crate) struct LoopCore {
@@ -51,6 +65,10 @@ pub(crate) struct LoopCore {
     thread: Cell<u64>,
     /// Whether it waits for the kernel with the GIL released, and has not been woken.
     asleep: Cell<bool>,
+    /// The version of the class for which `call_soon` was found to be ours; 0 if it must be looked up.
+    plain: Cell<u32>,
+    /// Whether a queued task has stepped, and asyncio still has a word about the current one, see `run`.
+    current_task: Cell<CurrentTask>,
     stopping: Cell<bool>,
     closed: Cell<bool>,
     debug: Cell<bool>,
@@ -79,6 +97,8 @@ impl Default for LoopCore {
             waker: RefCell::default(),
             thread: Cell::default(),
             asleep: Cell::default(),
+            plain: Cell::default(),
+            current_task: Cell::default(),
             stopping: Cell::default(),
             closed: Cell::new(true),
             debug: Cell::default(),
@@ -105,16 +125,20 @@ impl Class for LoopCore {
 
 /// Makes the class.
 pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
-    Builder::<LoopCore>::new(c"boucle._boucle.LoopCore")
+    let class = Builder::<LoopCore>::new(c"boucle._boucle.LoopCore")
         .doc(c"The native half of boucle.Loop.")
         .subclassable()
         .collected()
+        .slot(ffi::Py_tp_setattro, tasks::set_attribute_slot())
         .methods(schedule::methods())
+        .methods(tasks::methods())
         .methods(run::methods())
         .methods(watch::methods())
         .methods(attributes::methods())
         .properties(attributes::properties())
-        .build(py)
+        .build(py)?;
+    tasks::initialise(py, &class)?;
+    Ok(class)
 }
 
 impl LoopCore {

@@ -17,6 +17,7 @@ use crate::frames;
 use crate::handle::Handle;
 use crate::raw::call::bound_method;
 use crate::raw::{Owned, This};
+use crate::task::{self, Task};
 
 /// Who runs.
 pub(crate) enum Witness {
@@ -68,7 +69,8 @@ impl Witness {
         // SAFETY: the definition lives as long as the function.
         let name = unsafe { (*definition).ml_name };
         // SAFETY: a definition has a name, which ends with a zero byte and lives as long.
-        if let (Some(task), true) = (this, unsafe { CStr::from_ptr(name) } == c"task_wakeup") {
+        let name = unsafe { CStr::from_ptr(name) };
+        if let (Some(task), true) = (this, name == c"task_wakeup" || name == c"task_step") {
             // SAFETY: the function keeps the object it is bound to alive.
             let task = unsafe { Owned::from_borrowed(task) };
             return Self::of_task(py, task).unwrap_or(Self::Callback(UNKNOWN_CODE));
@@ -131,6 +133,11 @@ impl Witness {
     }
 
     fn of_task(py: Python<'_>, task: Owned) -> Option<Self> {
+        if let Some(native) = task::native(&task) {
+            let coroutine = native.coroutine().get()?;
+            let (number, first) = meet(py, native);
+            return Some(Self::Task { task, coroutine, number, first });
+        }
         let coroutine: Owned = task.any(py).call_method0(intern!(py, "get_coro")).ok()?.into();
         let (number, first) = directory::task(py, &task, &coroutine);
         Some(Self::Task { task, coroutine, number, first })
@@ -151,6 +158,47 @@ impl Witness {
     }
 }
 
+/// The number of a task of ours, and whether this is the first step of it that is recorded.
+#[inline]
+pub(crate) fn meet(py: Python<'_>, task: This<'_, Task>) -> (u32, bool) {
+    if let Some(number) = task.number() {
+        return (number, false);
+    }
+    let number = directory::meet_native(py, task);
+    task.set_number(number);
+    (number, true)
+}
+
+/// Where a task of ours was left.
+#[inline]
+pub(crate) fn left_task(py: Python<'_>, task: This<'_, Task>) -> (u32, Whereabouts) {
+    if !task::as_future(task).is_pending() {
+        return (UNKNOWN_CODE, Whereabouts::RETURNED_HERE);
+    }
+    let coroutine = task.coroutine().get();
+    match coroutine
+        .as_ref()
+        .filter(|coroutine| frames::is_readable(coroutine))
+        .and_then(|coroutine| place(py, coroutine))
+    {
+        Some((code, offset)) => (code, Whereabouts::awaiting(offset)),
+        None => (UNKNOWN_CODE, Whereabouts::UNKNOWN),
+    }
+}
+
+/// The code and the offset where a coroutine is suspended: in the innermost code of the user's own, or in its outermost.
+#[inline]
+fn place(py: Python<'_>, coroutine: &Owned) -> Option<(u32, u32)> {
+    let mut place: Option<(u32, u32)> = None;
+    let suspended = frames::walk(coroutine, |suspended| {
+        let (code, origin) = directory::code(py, suspended.code, None);
+        if origin == Origin::User || place.is_none() {
+            place = Some((code, suspended.offset));
+        }
+    });
+    place.filter(|_| suspended)
+}
+
 /// Where a task was left: in the innermost code of the user's own that awaits, or in its outermost where none is.
 fn left(py: Python<'_>, task: &Owned, coroutine: &Owned) -> (u32, Whereabouts) {
     if !frames::is_readable(coroutine) {
@@ -162,18 +210,9 @@ fn left(py: Python<'_>, task: &Owned, coroutine: &Owned) -> (u32, Whereabouts) {
         }
         return (UNKNOWN_CODE, Whereabouts::UNKNOWN);
     }
-    let mut place: Option<(u32, u32)> = None;
-    let suspended = frames::walk(coroutine, |suspended| {
-        let (code, origin) = directory::code(py, suspended.code, None);
-        if origin == Origin::User || place.is_none() {
-            place = Some((code, suspended.offset));
-        }
-    });
-    match place {
-        Some((code, offset)) if suspended => (code, Whereabouts::awaiting(offset)),
-        _ => {
-            directory::task_ended(py, task);
-            (UNKNOWN_CODE, Whereabouts::RETURNED_HERE)
-        }
+    if let Some((code, offset)) = place(py, coroutine) {
+        return (code, Whereabouts::awaiting(offset));
     }
+    directory::task_ended(py, task);
+    (UNKNOWN_CODE, Whereabouts::RETURNED_HERE)
 }

@@ -28,6 +28,12 @@ impl<T> Recent<T> {
         number
     }
 
+    /// What a number stands for, to be changed, if it is not too long ago.
+    pub fn get_mut(&mut self, number: u32) -> Option<&mut T> {
+        let (held, thing) = self.entries.get_mut(number as usize % self.capacity)?;
+        (*held == number).then_some(thing)
+    }
+
     /// What a number stands for, if it is not too long ago.
     pub fn get(&self, number: u32) -> Option<&T> {
         let (held, thing) = self.entries.get(number as usize % self.capacity)?;

@@ -13,10 +13,11 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{ffi, intern};
 
-use super::{Item, LoopCore};
+use super::{CurrentTask, Item, LoopCore, tasks};
 use crate::raw::call::check_signals;
-use crate::raw::{Args, Owned, Result, This, gil, method};
-use crate::witness::Witness;
+use crate::raw::{Args, Owned, Raised, Result, This, gil, method};
+use crate::task::{self, Task, current, step};
+use crate::witness::{self, Witness};
 use crate::{errors, handle, imports, settings};
 
 /// How long a loop may run without a sleep before it offers the GIL to other threads.
@@ -42,13 +43,18 @@ fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
     this.scale.set(Some(scale));
     this.last_end.set(Stamp::now());
     this.last_release.set(Stamp::now());
-    let mut result = Ok(());
-    while result.is_ok() {
-        result = turn(py, this, ring.as_ref(), &scale);
-        if this.stopping.get() {
-            break;
-        }
-    }
+    // `PyO3` is told that the GIL is held: else it would put off what it drops during the run until some later call.
+    let result = Python::attach(|py| {
+        let result = loop {
+            let result = turn(py, this, ring.as_ref(), &scale);
+            if result.is_err() || this.stopping.get() {
+                break result;
+            }
+        };
+        let raised = result.err().map(|raised| raised.take(py));
+        forget_current(py, this)?;
+        raised.map_or(Ok(()), |error| Err(error.into()))
+    });
     this.current.set(None);
     drop(this.ring.take());
     result
@@ -65,6 +71,13 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
     };
     let mut events = Vec::new();
     let mut stamp = this.last_end.get();
+    let turns = this.turns.get() + 1;
+    this.turns.set(turns);
+    // Python code looks after signals by itself, so a turn that does not enter the kernel need not always do it.
+    let looks_around = wait != Wait::Skip || turns.is_multiple_of(CHECKED_TURN);
+    if looks_around {
+        release_current(py, this)?;
+    }
     match wait {
         Wait::Skip => {}
         Wait::Poll => {
@@ -78,11 +91,8 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
         }
     }
     this.turn.borrow_mut().collect(now, stamp, scale, events);
-    let turns = this.turns.get() + 1;
-    this.turns.set(turns);
-    // Everything the kernel reported is queued by now: an exception of a signal handler loses nothing. Python code looks
-    // after signals by itself, so a turn that did not enter the kernel need not always do it.
-    if wait != Wait::Skip || turns.is_multiple_of(CHECKED_TURN) {
+    // Everything the kernel reported is queued by now: an exception of a signal handler loses nothing.
+    if looks_around {
         loosen_grip(py, this, scale);
         check_signals(py)?;
     }
@@ -132,6 +142,16 @@ fn run_batch(
         let next = this.turn.borrow_mut().pop();
         let Some(ready) = next else { break };
         let Ready { item, since, cause } = ready;
+        if let Some(task) = task::native(&item) {
+            let result = run_task(py, this, task, &item, ring, (&mut start, since, cause));
+            this.steps.set(this.steps.get() + 1);
+            if result.is_err() {
+                this.current.set(None);
+                return result;
+            }
+            continue;
+        }
+        forget_current(py, this)?;
         let native = handle::native(&item);
         let cancelled = match native {
             Some(handle) => handle.is_cancelled(),
@@ -170,6 +190,91 @@ fn run_batch(
     }
     this.current.set(None);
     this.last_end.set(start);
+    Ok(())
+}
+
+/// A queued task that has stepped is the current one no longer, and other threads or handlers of signals may look. The next
+/// queued task, if nothing else runs before, finds the word that there is none.
+#[inline]
+fn release_current(py: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
+    if this.current_task.get() == CurrentTask::Stale {
+        this.current_task.set(CurrentTask::Nobody);
+        current::replace(py, &this.to_owned(), &Owned::none(py))?;
+    }
+    Ok(())
+}
+
+/// Leaves nothing of the queued tasks that have stepped: other code is about to run, which may enter a task of its own.
+#[inline]
+fn forget_current(py: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
+    if this.current_task.replace(CurrentTask::Absent) != CurrentTask::Absent {
+        current::forget(py, &this.to_owned())?;
+    }
+    Ok(())
+}
+
+/// Runs a queued task's step and writes it down. `times` are when it starts, since when it was ready, and why.
+#[inline]
+fn run_task(
+    py: Python<'_>,
+    this: This<'_, LoopCore>,
+    task: This<'_, Task>,
+    item: &Item,
+    ring: Option<&Arc<rings::ThreadRing>>,
+    times: (&mut Stamp, Stamp, Cause),
+) -> Result<()> {
+    let Some(ring) = ring else { return step_task(py, this, task, item) };
+    let (start, since, cause) = times;
+    let (actor, first) = witness::meet(py, task);
+    this.current.set(Some(Cause::step(ring.ring.head())));
+    let result = step_task(py, this, task, item);
+    let (code, whereabouts) = witness::left_task(py, task);
+    let end = Stamp::now();
+    ring.ring.write(&RawStep {
+        start: *start,
+        duration: end.since(*start) as f32,
+        waited: start.since(since) as f32,
+        actor,
+        cause,
+        code,
+        whereabouts: whereabouts.first_step(first),
+    });
+    *start = end;
+    result
+}
+
+#[inline]
+fn step_task(py: Python<'_>, this: This<'_, LoopCore>, task: This<'_, Task>, item: &Item) -> Result<()> {
+    let owner = this.to_owned();
+    current::replace(py, &owner, item)?;
+    this.current_task.set(CurrentTask::Stale);
+    let mut result = step::run_queued(py, task);
+    if result == Err(Raised) {
+        let error = Raised.take(py);
+        forget_current(py, this)?;
+        result = report_failure(py, this, task, error);
+    } else if !task::as_future(task).is_pending() || item.references() <= CURRENT_AND_ITEM {
+        // It is done, or nobody but the two of us holds it: it must not live on as the current one.
+        release_current(py, this)?;
+    }
+    result
+}
+
+/// How many references there are to a task that nobody holds, but for the dictionary of current tasks and the queue.
+const CURRENT_AND_ITEM: isize = 2;
+
+/// A step failed outside of the coroutine: the exception handler is told, as about any callback.
+#[cold]
+fn report_failure(py: Python<'_>, this: This<'_, LoopCore>, task: This<'_, Task>, error: PyErr) -> Result<()> {
+    if imports::ends_the_program(py, &error) {
+        return Err(error.into());
+    }
+    let object = task.to_owned();
+    let callback = task::step_callback(py, &object)?;
+    let context = task::context(py, &object);
+    let handle = tasks::handle(py, this, &callback, None, &context)?;
+    let exception = error.into_value(py).into_bound(py);
+    this.to_owned().any(py).call_method1(intern!(py, "_callback_failed"), (handle.any(py), exception))?;
     Ok(())
 }
 

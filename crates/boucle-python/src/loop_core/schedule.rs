@@ -16,7 +16,7 @@ use crate::settings;
 impl LoopCore {
     /// Schedules an item, from whichever thread, and wakes the loop if it sleeps.
     #[inline]
-    fn push(&self, item: Item) {
+    pub(super) fn push(&self, item: Item) {
         let since = if settings::recording() { Stamp::now() } else { Stamp::default() };
         let cause = if self.runs_elsewhere() { Cause::THREAD } else { self.cause() };
         self.turn.borrow_mut().push(item, since, cause);

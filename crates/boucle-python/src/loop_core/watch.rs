@@ -49,17 +49,24 @@ pub(super) struct Reactor {
     tokens: HashMap<RawFd, Token>,
     /// The descriptor through which signals come: it is watched, but says nothing that a program waits for.
     signals: Option<RawFd>,
+    /// Whether that descriptor is watched now.
+    watches_signals: bool,
     events: Vec<Event>,
 }
 
 impl Reactor {
     pub(super) fn new(epoll: Epoll<Watch>) -> Self {
-        Self { epoll, tokens: HashMap::new(), signals: None, events: Vec::new() }
+        Self { epoll, tokens: HashMap::new(), signals: None, watches_signals: false, events: Vec::new() }
     }
 
     /// Whether anything but the descriptor of signals is watched.
     pub(super) fn watches_others(&self) -> bool {
-        self.epoll.len() > usize::from(self.signals.is_some_and(|fd| self.tokens.contains_key(&fd)))
+        self.epoll.len() > usize::from(self.watches_signals)
+    }
+
+    /// Notes whether the descriptor of signals is watched, after a change.
+    fn look_for_signals(&mut self) {
+        self.watches_signals = self.signals.is_some_and(|fd| self.tokens.contains_key(&fd));
     }
 
     /// Takes the waiter back and appends the handles of what it reports: a descriptor's reader, then its writer.
@@ -82,6 +89,7 @@ impl Reactor {
             let interest = watch.interest();
             let token = self.epoll.register(fd, interest, watch)?;
             self.tokens.insert(fd, token);
+            self.look_for_signals();
             return Ok(None);
         };
         let mut interest = self.epoll.source(token).map_or(Interest::NONE, |watch| watch.interest());
@@ -102,6 +110,7 @@ impl Reactor {
         let interest = watch.interest();
         if interest == Interest::NONE {
             self.tokens.remove(&fd);
+            self.look_for_signals();
             self.epoll.deregister(token)?;
         } else {
             self.epoll.change(token, interest)?;
@@ -183,6 +192,7 @@ fn set_signals(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Resu
     this.handles_signals.set(handled);
     if let Some(reactor) = this.reactor.borrow_mut().as_mut() {
         reactor.signals = fd;
+        reactor.look_for_signals();
     }
     Ok(())
 }

@@ -24,6 +24,12 @@ pub(crate) struct Args<'a> {
 pub(crate) struct Arg<'a>(NonNull<ffi::PyObject>, PhantomData<&'a ()>);
 
 impl<'a> Arg<'a> {
+    /// A reference of ours, to be passed on as an argument.
+    pub(crate) fn of(object: &'a Owned) -> Self {
+        // SAFETY: a reference is never null.
+        Self(unsafe { NonNull::new_unchecked(object.as_ptr()) }, PhantomData)
+    }
+
     /// A reference of our own.
     pub(crate) fn to_owned(self) -> Owned {
         // SAFETY: the caller keeps its arguments alive during the call, and the GIL is held in it.
@@ -99,6 +105,21 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// The keyword arguments, by name.
+    pub(crate) fn keywords(&self) -> impl Iterator<Item = (Name, Arg<'a>)> + use<'a> {
+        let names = self.names;
+        self.values.iter().enumerate().map(move |(index, &value)| {
+            // SAFETY: the tuple of names has as many items as there are values.
+            let name = unsafe { ffi::PyTuple_GET_ITEM(names, index as ffi::Py_ssize_t) };
+            (Name(name), Arg(value, PhantomData))
+        })
+    }
+
+    /// How many positional arguments there are.
+    pub(crate) fn count(&self) -> usize {
+        self.positional.len()
+    }
+
     /// Calls `function` with `first` and then all of these arguments, for the cold path that hands a call on.
     pub(crate) fn forward(&self, function: &Owned, first: &Owned) -> super::Result<Owned> {
         let mut all = Vec::with_capacity(1 + self.positional.len() + self.values.len());
@@ -110,6 +131,17 @@ impl<'a> Args<'a> {
             let count = 1 + self.positional.len();
             Owned::from_returned(ffi::PyObject_Vectorcall(function.as_ptr(), all.as_ptr(), count, self.names))
         }
+    }
+}
+
+/// The name of a keyword argument.
+pub(crate) struct Name(*mut ffi::PyObject);
+
+impl Name {
+    /// Whether it is this one.
+    #[inline]
+    pub(crate) fn is(&self, name: &Owned) -> bool {
+        same_name(self.0, name)
     }
 }
 

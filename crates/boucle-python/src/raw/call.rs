@@ -136,3 +136,100 @@ pub(crate) fn thread_ident() -> u64 {
     // SAFETY: no condition.
     unsafe { ffi::PyThread_get_thread_ident() }
 }
+
+/// Raises an exception, as a `raise` statement does: with the one that is being handled as its context.
+pub(crate) fn raise(_: Python<'_>, exception: &Owned) -> Raised {
+    // SAFETY: both are alive.
+    unsafe { ffi::PyErr_SetObject(exception.type_ptr().cast(), exception.as_ptr()) };
+    Raised
+}
+
+/// A coroutine was resumed: this came of it.
+pub(crate) enum Sent {
+    /// It yielded this.
+    Yielded(Owned),
+    /// It returned this.
+    Returned(Owned),
+}
+
+/// Resumes a coroutine, or anything that has `send`, with `None`.
+#[inline]
+pub(crate) fn resume(_: Python<'_>, coroutine: &Owned) -> Result<Sent> {
+    let mut result = ptr::null_mut();
+    // SAFETY: the coroutine is alive during the call, for the caller holds it; the result is a new reference.
+    unsafe {
+        match ffi::PyIter_Send(coroutine.as_ptr(), ffi::Py_None(), &raw mut result) {
+            ffi::PySendResult::PYGEN_NEXT => Owned::from_returned(result).map(Sent::Yielded),
+            ffi::PySendResult::PYGEN_RETURN => Owned::from_returned(result).map(Sent::Returned),
+            ffi::PySendResult::PYGEN_ERROR => Err(Raised),
+        }
+    }
+}
+
+/// Enters a context.
+#[inline]
+pub(crate) fn enter_context(_: Python<'_>, context: &ObjectCell) -> Result<()> {
+    // SAFETY: the cell holds a context, alive during the call.
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 { Err(Raised) } else { Ok(()) }
+}
+
+/// Leaves a context that this thread entered last. An exception that is set stays set.
+#[inline]
+pub(crate) fn exit_context(_: Python<'_>, context: &ObjectCell) -> Result<()> {
+    // SAFETY: the cell holds a context, alive during the call.
+    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } < 0 { Err(Raised) } else { Ok(()) }
+}
+
+/// Whether an object is exactly a coroutine of an `async def` function.
+#[inline]
+pub(crate) fn is_native_coroutine(object: &Owned) -> bool {
+    object.type_ptr() == &raw mut ffi::PyCoro_Type
+}
+
+/// A function of C that is bound to an object: what `object.name` gives for a method. `definition` lives for ever.
+pub(crate) fn bind_builtin(_: Python<'_>, definition: &'static ffi::PyMethodDef, object: &Owned) -> Result<Owned> {
+    let definition: *const ffi::PyMethodDef = definition;
+    // SAFETY: the definition lives for ever and is complete; it is not written to.
+    unsafe { Owned::from_returned(ffi::PyCFunction_NewEx(definition.cast_mut(), object.as_ptr(), ptr::null_mut())) }
+}
+
+/// The C function behind a function of C; `None` for other objects.
+pub(crate) fn builtin_address(object: &Owned) -> Option<usize> {
+    if object.type_ptr() != &raw mut ffi::PyCFunction_Type {
+        return None;
+    }
+    // SAFETY: the type says that it is a function of C.
+    unsafe { ffi::PyCFunction_GetFunction(object.as_ptr()) }.map(|function| function as usize)
+}
+
+/// A number that changes when the class of an instance does; 0 where it has none.
+#[inline]
+pub(crate) fn class_version<T: super::Class>(instance: super::This<'_, T>) -> u32 {
+    // SAFETY: the type of an object that is alive.
+    unsafe { (*ffi::Py_TYPE(instance.as_ptr())).tp_version_tag }
+}
+
+/// Calls `object.call_soon(callback, argument, context=context)`. `names` is the tuple `("context",)`.
+pub(crate) fn call_soon(
+    _: Python<'_>,
+    method: &Owned,
+    owner: &Owned,
+    callback: &Owned,
+    argument: Option<&Owned>,
+    context: &Owned,
+    names: &Owned,
+) -> Result<Owned> {
+    let mut all = [owner.as_ptr(), callback.as_ptr(), ptr::null_mut(), ptr::null_mut()];
+    let count = match argument {
+        Some(argument) => {
+            all[2] = argument.as_ptr();
+            3
+        }
+        None => 2,
+    };
+    all[count] = context.as_ptr();
+    // SAFETY: `count` positional arguments, the object first, then one value for the one name; all are alive.
+    unsafe {
+        Owned::from_returned(ffi::PyObject_VectorcallMethod(method.as_ptr(), all.as_ptr(), count, names.as_ptr()))
+    }
+}

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3::{Python, ffi};
 
+use super::freelist::Freelist;
 use super::guard::{guard, guard_infallible};
 use super::{ObjectCell, Owned, Result};
 
@@ -88,6 +89,21 @@ impl<'a, T: Class> This<'a, T> {
         (object.type_ptr() == T::class().get()).then(|| unsafe { Self::from_ptr(object.as_ptr()) })
     }
 
+    /// The instance behind a reference, if its class is this one or derives from it.
+    pub(crate) fn of(object: &'a Owned) -> Option<Self> {
+        // SAFETY: both are classes that are alive; the second is null only before the module is initialised.
+        let derives = unsafe { ffi::PyType_IsSubtype(object.type_ptr(), T::class().get()) } != 0;
+        // SAFETY: its type was checked.
+        derives.then(|| unsafe { Self::from_ptr(object.as_ptr()) })
+    }
+
+    /// Whether its class is exactly this one, not a subclass.
+    #[inline]
+    pub(crate) fn is_exact(self) -> bool {
+        // SAFETY: the instance is alive.
+        unsafe { ffi::Py_TYPE(self.as_ptr()) == T::class().get() }
+    }
+
     /// A reference to the instance.
     pub(crate) fn to_owned(self) -> Owned {
         // SAFETY: the instance is alive, and the GIL is held: `This` exists only in a slot.
@@ -106,6 +122,55 @@ impl<'a, T: Class> This<'a, T> {
     /// `T` is `repr(C)` and its first field is a `U`.
     pub(crate) unsafe fn base<U>(self) -> This<'a, U> {
         This(self.0.cast(), PhantomData)
+    }
+}
+
+/// A field that holds any object, and knows whether it is an instance of a class.
+#[derive(Default)]
+pub(crate) struct MaybeInstance<T> {
+    object: ObjectCell,
+    /// The object if it is an instance, null if not: looking it up costs a walk through the classes it derives from.
+    instance: std::cell::Cell<*mut ffi::PyObject>,
+    class: PhantomData<T>,
+}
+
+impl<T: Class> MaybeInstance<T> {
+    /// Holds an instance.
+    #[inline]
+    pub(crate) fn new(instance: This<'_, T>) -> Self {
+        let object = ObjectCell::new(instance.to_owned());
+        Self { instance: std::cell::Cell::new(object.as_ptr()), object, class: PhantomData }
+    }
+
+    /// The object, whatever it is.
+    #[inline]
+    pub(crate) fn object(&self) -> &ObjectCell {
+        &self.object
+    }
+
+    /// Holds an object. Returns the former one.
+    #[must_use = "dropping what was replaced runs arbitrary Python: do it where nothing is borrowed"]
+    pub(crate) fn replace(&self, object: Option<Owned>) -> Option<Owned> {
+        let instance = object.as_ref().filter(|object| This::<T>::of(object).is_some()).map(Owned::as_ptr);
+        self.instance.set(instance.unwrap_or(ptr::null_mut()));
+        self.object.replace(object)
+    }
+
+    /// Whether it holds an instance.
+    #[inline]
+    pub(crate) fn is_instance(&self) -> bool {
+        !self.instance.get().is_null()
+    }
+
+    /// Runs `work` on the instance, which it keeps alive meanwhile; nothing where it is none.
+    #[inline]
+    pub(crate) fn with<R>(&self, work: impl FnOnce(This<'_, T>) -> R) -> Option<R> {
+        if !self.is_instance() {
+            return None;
+        }
+        let object = self.object.get()?;
+        // SAFETY: `replace` has checked the class of the object that is held, and nothing else changes `instance`.
+        Some(work(unsafe { This::from_ptr(object.as_ptr()) }))
     }
 }
 
@@ -141,6 +206,20 @@ pub(crate) trait Collected: Class + Default {
     fn traverse(&self, visit: &mut Visit);
     /// Drops every reference that could be part of a cycle.
     fn clear(&self);
+}
+
+/// What a class needs whose instances have a last word, weak references and attributes of their users' own.
+pub(crate) trait Finalized: Collected {
+    /// Where the memory of instances is kept.
+    fn freelist() -> &'static Freelist;
+    /// Whether [`Finalized::finalize`] has something to say.
+    fn has_last_word(&self) -> bool;
+    /// The last word, said while the instance is whole. It may keep the instance alive.
+    fn finalize(py: Python<'_>, this: This<'_, Self>);
+    /// Leaves every list that finds the instance without holding it. Called before anything of it is dropped.
+    fn leave_lists(&self);
+    /// The weak references to it.
+    fn weak_references(&self) -> &WeakList;
 }
 
 /// Collects what a class is made of, and makes it.
@@ -227,6 +306,23 @@ impl<T: Class> Builder<T> {
         self
     }
 
+    /// Instances take attributes of their users' own; `offset` is that of a [`Attributes`] in the value.
+    pub(crate) fn with_attributes(mut self, offset: usize) -> Self {
+        self.members.push(ffi::PyMemberDef {
+            name: c"__dictoffset__".as_ptr(),
+            type_code: ffi::Py_T_PYSSIZET,
+            offset: (offset_of!(Instance<T>, value) + offset) as ffi::Py_ssize_t,
+            flags: ffi::Py_READONLY,
+            doc: ptr::null(),
+        });
+        self.properties.push(super::method::property(
+            c"__dict__",
+            ffi::PyObject_GenericGetDict,
+            Some(ffi::PyObject_GenericSetDict),
+        ));
+        self
+    }
+
     /// Makes the class and keeps it for [`Class::class`].
     pub(crate) fn build(mut self, py: Python<'_>) -> Result<Owned> {
         // CPython keeps pointers to these tables for as long as the class lives: as long as the process.
@@ -274,6 +370,32 @@ impl<T: Collected> Builder<T> {
             .slot(ffi::Py_tp_dealloc, dealloc_collected::<T> as *mut c_void)
             .slot(ffi::Py_tp_traverse, traverse::<T> as *mut c_void)
             .slot(ffi::Py_tp_clear, clear::<T> as *mut c_void)
+    }
+}
+
+impl<T: Finalized> Builder<T> {
+    /// Instances have a last word. They keep their memory on a freelist.
+    pub(crate) fn finalized(self) -> Self {
+        self.collected()
+            .replace_slot(ffi::Py_tp_dealloc, dealloc_finalized::<T> as *mut c_void)
+            .slot(ffi::Py_tp_finalize, finalize::<T> as *mut c_void)
+    }
+
+    fn replace_slot(mut self, slot: c_int, function: *mut c_void) -> Self {
+        self.slots.retain(|other| other.slot != slot);
+        self.slot(slot, function)
+    }
+}
+
+/// The attributes that users of an instance have set on it: a dictionary, made by the interpreter when it is needed.
+#[repr(transparent)]
+#[derive(Default)]
+pub(crate) struct Attributes(ObjectCell);
+
+impl Attributes {
+    /// What the garbage collector has to visit.
+    pub(crate) fn content(&self) -> &ObjectCell {
+        &self.0
     }
 }
 
@@ -327,6 +449,50 @@ unsafe extern "C" fn dealloc_collected<T: Collected>(object: *mut ffi::PyObject)
         let free = ffi::PyType_GetSlot(class, ffi::Py_tp_free);
         let free: ffi::freefunc = std::mem::transmute(free);
         free(object.cast());
+        ffi::Py_DECREF(class.cast());
+    });
+}
+
+unsafe extern "C" fn finalize<T: Finalized>(object: *mut ffi::PyObject) {
+    guard_infallible("tp_finalize", || {
+        // SAFETY: the interpreter calls this with an instance that is alive, under the GIL.
+        let (py, this) = unsafe { (Python::assume_attached(), This::<T>::from_ptr(object)) };
+        this.leave_lists();
+        if this.has_last_word() {
+            // Whoever drops a reference may have an exception under way.
+            let former = pyo3::PyErr::take(py);
+            T::finalize(py, this);
+            if let Some(former) = former {
+                former.restore(py);
+            }
+        }
+    });
+}
+
+unsafe extern "C" fn dealloc_finalized<T: Finalized>(object: *mut ffi::PyObject) {
+    // SAFETY: the interpreter calls this once, when the last reference is gone. For a subclass it has called the finalizer
+    // already; for the class itself we do, which may bring the instance back to life. Then the object leaves the
+    // collector and every list, its weak references are told, and its value is dropped, which may run Python. Memory of
+    // an instance of exactly the class goes to the freelist, unless the collector has marked it as finalized, which a
+    // next instance would inherit. A heap type is held by its instances.
+    guard_infallible("tp_dealloc", || unsafe {
+        let class = ffi::Py_TYPE(object);
+        let exact = class == T::class().get();
+        let value = &raw mut (*object.cast::<Instance<T>>()).value;
+        if exact && (*value).has_last_word() && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
+            return;
+        }
+        ffi::PyObject_GC_UnTrack(object.cast());
+        (*value).leave_lists();
+        if !(*value).weak_references().is_empty() {
+            ffi::PyObject_ClearWeakRefs(object);
+        }
+        ptr::drop_in_place(value);
+        if !exact || ffi::PyObject_GC_IsFinalized(object) != 0 || !T::freelist().keep(object) {
+            let free = ffi::PyType_GetSlot(class, ffi::Py_tp_free);
+            let free: ffi::freefunc = std::mem::transmute(free);
+            free(object.cast());
+        }
         ffi::Py_DECREF(class.cast());
     });
 }

@@ -9,8 +9,13 @@ use std::ptr::{self, NonNull};
 
 use pyo3::{Python, ffi};
 
-use super::class::{Class, Instance};
+use super::class::{Class, Finalized, Instance};
 use super::{GilCell, Owned, Result};
+
+// Of CPython's public API, as the function behind a macro, but not among `PyO3`'s declarations.
+unsafe extern "C" {
+    fn _PyObject_GC_New(class: *mut ffi::PyTypeObject) -> *mut ffi::PyObject;
+}
 
 /// How many blocks a list keeps. A thread that floods the loop makes about 25,000 handles before the loop gets the GIL;
 /// with fewer blocks Python maps and unmaps memory for them each time, which costs 70 ns a handle. A handle has 80 bytes,
@@ -43,6 +48,43 @@ impl Freelist {
         }
     }
 
+    /// Makes an instance that the garbage collector knows, as [`Freelist::make`] does.
+    #[inline]
+    pub(crate) fn make_collected<T: Finalized>(&self, py: Python<'_>, make_value: impl FnOnce() -> T) -> Result<Owned> {
+        let block = self.0.borrow(py).pop();
+        // SAFETY: a block of the list was an instance, with the collector's header before it, and is tracked by nobody.
+        // A new one comes with its header written, from the collector, for a class that is garbage-collected. The value is
+        // written before the collector can see the instance.
+        unsafe {
+            let object = match block {
+                Some(block) => ffi::PyObject_Init(block.as_ptr(), T::class().get()),
+                None => _PyObject_GC_New(T::class().get()),
+            };
+            let object = Owned::from_returned(object)?;
+            ptr::write(&raw mut (*object.as_ptr().cast::<Instance<T>>()).value, make_value());
+            ffi::PyObject_GC_Track(object.as_ptr().cast());
+            Ok(object)
+        }
+    }
+
+    /// Keeps the memory of an instance whose value has been dropped. Says whether there was room.
+    ///
+    /// # Safety
+    ///
+    /// `object` was an instance of exactly the class of this list; its value has been dropped and the collector does not
+    /// track it. The GIL is held.
+    #[inline]
+    pub(crate) unsafe fn keep(&self, object: *mut ffi::PyObject) -> bool {
+        // SAFETY: by this function's contract.
+        let (object, py) = unsafe { (NonNull::new_unchecked(object), Python::assume_attached()) };
+        let mut blocks = self.0.borrow(py);
+        let room = blocks.len() < CAPACITY;
+        if room {
+            blocks.push(object);
+        }
+        room
+    }
+
     /// Drops an instance's value and keeps its memory.
     ///
     /// # Safety
@@ -55,12 +97,7 @@ impl Freelist {
         unsafe {
             let class = ffi::Py_TYPE(object);
             ptr::drop_in_place(&raw mut (*object.cast::<Instance<T>>()).value);
-            let mut blocks = self.0.borrow(Python::assume_attached());
-            if blocks.len() < CAPACITY {
-                blocks.push(NonNull::new_unchecked(object));
-                drop(blocks);
-            } else {
-                drop(blocks);
+            if !self.keep(object) {
                 ffi::PyObject_Free(object.cast());
             }
             ffi::Py_DECREF(class.cast());

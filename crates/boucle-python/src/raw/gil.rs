@@ -48,6 +48,11 @@ impl<T> GilOnce<T> {
         self.0.set(UnderGil(content)).ok();
     }
 
+    /// The content, for C code that keeps a pointer to it; nothing before it is set.
+    pub(crate) fn get_static(&'static self, _: Python<'_>) -> Option<&'static T> {
+        self.0.get().map(|content| &content.0)
+    }
+
     /// The content.
     #[inline]
     pub(crate) fn get<'py>(&'py self, _: Python<'py>) -> &'py T {

@@ -29,6 +29,12 @@ impl Raised {
     }
 }
 
+/// Drops an exception that was taken back. `PyO3` would put the drop of a reference off here, for it does not know that a
+/// slot holds the GIL: the exception, and all that its traceback refers to, would live on.
+pub(crate) fn discard(py: Python<'_>, error: PyErr) {
+    drop(error.into_value(py).into_bound(py));
+}
+
 /// What a slot can return, and which value says that it raised.
 pub(crate) trait SlotValue {
     /// The C type.
@@ -44,6 +50,14 @@ impl SlotValue for super::Owned {
     const ERROR: Self::C = std::ptr::null_mut();
     fn into_c(self) -> Self::C {
         self.into_ptr()
+    }
+}
+
+impl SlotValue for Option<super::Owned> {
+    type C = *mut ffi::PyObject;
+    const ERROR: Self::C = std::ptr::null_mut();
+    fn into_c(self) -> Self::C {
+        self.map_or(std::ptr::null_mut(), super::Owned::into_ptr)
     }
 }
 

@@ -41,6 +41,13 @@ impl IntoObject for f64 {
     }
 }
 
+impl IntoObject for u32 {
+    fn into_object(self, _: Python<'_>) -> Result<Owned> {
+        // SAFETY: no condition.
+        unsafe { Owned::from_returned(ffi::PyLong_FromUnsignedLong(self.into())) }
+    }
+}
+
 impl IntoObject for usize {
     fn into_object(self, _: Python<'_>) -> Result<Owned> {
         // SAFETY: no condition.
@@ -170,4 +177,64 @@ macro_rules! setter {
     }};
 }
 
-pub(crate) use {c_str, getter, method, setter};
+/// A slot that takes the instance only and returns an object, of `fn(Python, This<Class>) -> Result<Owned>`; with `Option`
+/// nothing ends an iteration.
+macro_rules! unary {
+    ($class:ty, $name:literal, $function:path) => {{
+        unsafe extern "C" fn call(this: *mut pyo3::ffi::PyObject) -> *mut pyo3::ffi::PyObject {
+            $crate::raw::guard::guard(concat!(stringify!($class), ".", $name), |py| {
+                // SAFETY: the interpreter calls a slot with an instance of its class.
+                $function(py, unsafe { $crate::raw::This::<$class>::from_ptr(this) })
+            })
+        }
+        call as *mut std::ffi::c_void
+    }};
+}
+
+/// The slot of `__init__`, of `fn(Python, This<Class>, &Bound<PyTuple>, Option<&Bound<PyDict>>) -> Result<()>`.
+macro_rules! init {
+    ($class:ty, $function:path) => {{
+        unsafe extern "C" fn call(
+            this: *mut pyo3::ffi::PyObject,
+            args: *mut pyo3::ffi::PyObject,
+            names: *mut pyo3::ffi::PyObject,
+        ) -> std::ffi::c_int {
+            $crate::raw::guard::guard(concat!(stringify!($class), ".__init__"), |py| {
+                // SAFETY: the interpreter calls the slot with an instance of its class, a tuple, and a dictionary or null.
+                let (this, args, names) = unsafe {
+                    let names = pyo3::Bound::from_borrowed_ptr_or_opt(py, names).map(|names| names.cast_into_unchecked());
+                    let args = pyo3::Bound::from_borrowed_ptr(py, args).cast_into_unchecked();
+                    ($crate::raw::This::<$class>::from_ptr(this), args, names)
+                };
+                $function(py, this, &args, names.as_ref())
+            })
+        }
+        call as *mut std::ffi::c_void
+    }};
+}
+
+/// The slot that sets attributes, of `fn(Python, This<Class>, &Owned)`, which is told the name before it happens.
+macro_rules! set_attribute {
+    ($class:ty, $function:path) => {{
+        unsafe extern "C" fn call(
+            this: *mut pyo3::ffi::PyObject,
+            name: *mut pyo3::ffi::PyObject,
+            value: *mut pyo3::ffi::PyObject,
+        ) -> std::ffi::c_int {
+            $crate::raw::guard::guard(concat!(stringify!($class), ".__setattr__"), |py| {
+                // SAFETY: the interpreter calls the slot with an instance of its class and a name, both alive.
+                let (instance, name) = unsafe {
+                    let name = std::ptr::NonNull::new_unchecked(name);
+                    ($crate::raw::This::<$class>::from_ptr(this), $crate::raw::Owned::from_borrowed(name))
+                };
+                $function(py, instance, &name);
+                // SAFETY: the same; a null value deletes.
+                let status = unsafe { pyo3::ffi::PyObject_GenericSetAttr(this, name.as_ptr(), value) };
+                if status < 0 { Err($crate::raw::Raised) } else { Ok(()) }
+            })
+        }
+        call as *mut std::ffi::c_void
+    }};
+}
+
+pub(crate) use {c_str, getter, init, method, set_attribute, setter, unary};

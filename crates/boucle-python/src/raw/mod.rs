@@ -22,6 +22,7 @@ pub(crate) mod class;
 pub(crate) mod freelist;
 pub(crate) mod gil;
 pub(crate) mod guard;
+pub(crate) mod list;
 pub(crate) mod method;
 pub(crate) mod object;
 
@@ -29,5 +30,5 @@ pub(crate) use args::Args;
 pub(crate) use class::{Class, This, TypeCell};
 pub(crate) use gil::{GilCell, GilOnce};
 pub(crate) use guard::{Raised, Result};
-pub(crate) use method::{getter, method, setter};
+pub(crate) use method::{getter, init, method, set_attribute, setter, unary};
 pub(crate) use object::{ObjectCell, Owned};

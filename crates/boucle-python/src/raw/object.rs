@@ -58,10 +58,29 @@ impl Owned {
         unsafe { ffi::Py_TYPE(self.0.as_ptr()) }
     }
 
+    /// Whether both are the same object.
+    #[inline]
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.0 == other.0
+    }
+
+    /// Whether it is `None`.
+    #[inline]
+    pub(crate) fn is_none(&self) -> bool {
+        // SAFETY: reading the address of a static of the running interpreter.
+        self.0.as_ptr() == unsafe { ffi::Py_None() }
+    }
+
     /// Whether nobody else holds a reference.
     pub(crate) fn is_unique(&self) -> bool {
         // SAFETY: the object is alive.
         unsafe { ffi::Py_REFCNT(self.0.as_ptr()) == 1 }
+    }
+
+    /// How many references there are.
+    pub(crate) fn references(&self) -> isize {
+        // SAFETY: the object is alive.
+        unsafe { ffi::Py_REFCNT(self.0.as_ptr()) as isize }
     }
 
     /// `None`.

@@ -1,0 +1,172 @@
+//! What `await` iterates: yields the future while it is pending, then gives its result.
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyTuple, PyType};
+use pyo3::{ffi, intern};
+
+use super::{Future, Outcome, outcome};
+use crate::raw::call::raise;
+use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
+use crate::raw::freelist::Freelist;
+use crate::raw::{Args, Class, Owned, Result, This, TypeCell, method, unary};
+
+/// The iterator of one `await`.
+#[derive(Default)]
+#[repr(C)]
+pub(crate) struct Awaiting {
+    /// The future; nothing when it is over.
+    future: MaybeInstance<Future>,
+    weak_references: WeakList,
+}
+
+static AWAITING: TypeCell = TypeCell::new();
+static ITERATORS: Freelist = Freelist::new();
+
+impl Class for Awaiting {
+    fn class() -> &'static TypeCell {
+        &AWAITING
+    }
+}
+
+impl Collected for Awaiting {
+    fn traverse(&self, visit: &mut Visit) {
+        visit.cell(self.future.object());
+    }
+
+    fn clear(&self) {
+        drop(self.future.replace(None));
+    }
+}
+
+impl Finalized for Awaiting {
+    fn freelist() -> &'static Freelist {
+        &ITERATORS
+    }
+
+    fn has_last_word(&self) -> bool {
+        false
+    }
+
+    fn finalize(_: Python<'_>, _: This<'_, Self>) {}
+
+    fn leave_lists(&self) {}
+
+    fn weak_references(&self) -> &WeakList {
+        &self.weak_references
+    }
+}
+
+/// Makes the class.
+pub(super) fn initialise(py: Python<'_>) -> Result<Owned> {
+    Builder::<Awaiting>::new(c"boucle.FutureIter")
+        .without_constructor()
+        .finalized()
+        .slot(ffi::Py_tp_iter, unary!(Awaiting, "__iter__", itself))
+        .slot(ffi::Py_tp_iternext, unary!(Awaiting, "__next__", next))
+        .methods([
+            method!(Awaiting, "send", args send, "Continues the await; the value is ignored."),
+            method!(Awaiting, "throw", args throw, "Ends the await with an exception."),
+            method!(Awaiting, "close", close, "Ends the await."),
+        ])
+        .build(py)
+}
+
+/// An iterator over a future.
+#[inline]
+pub(super) fn iterate(py: Python<'_>, this: This<'_, Future>) -> Result<Owned> {
+    this.check_initialised()?;
+    ITERATORS.make_collected(py, || Awaiting { future: MaybeInstance::new(this), weak_references: WeakList::default() })
+}
+
+fn itself(_: Python<'_>, this: This<'_, Awaiting>) -> Result<Owned> {
+    Ok(this.to_owned())
+}
+
+/// Yields the future while it is pending. `None` without an exception is the end, with the result `None`.
+#[inline]
+fn next(py: Python<'_>, this: This<'_, Awaiting>) -> Result<Option<Owned>> {
+    this.future.with(|future| advance(py, this, future)).unwrap_or(Ok(None))
+}
+
+#[inline]
+fn advance(py: Python<'_>, this: This<'_, Awaiting>, future: This<'_, Future>) -> Result<Option<Owned>> {
+    if future.is_pending() {
+        if !future.blocking.replace(true) {
+            return Ok(Some(future.to_owned()));
+        }
+        return Err(PyRuntimeError::new_err("await wasn't used with future").into());
+    }
+    drop(this.future.replace(None));
+    match outcome(py, future)? {
+        Outcome::Result(result) if result.is_none() => Ok(None),
+        // An instance, for a tuple or an exception as the argument of a class would be taken apart.
+        Outcome::Result(result) => {
+            let stop = py.get_type::<pyo3::exceptions::PyStopIteration>().call1((result.any(py),))?;
+            Err(PyErr::from_value(stop).into())
+        }
+        Outcome::Exception(exception) => Err(raise(py, &exception)),
+    }
+}
+
+fn send(py: Python<'_>, this: This<'_, Awaiting>, _: Args<'_>) -> Result<Owned> {
+    match next(py, this)? {
+        Some(future) => Ok(future),
+        None => Err(pyo3::exceptions::PyStopIteration::new_err(()).into()),
+    }
+}
+
+fn close(_: Python<'_>, this: This<'_, Awaiting>) -> Result<()> {
+    drop(this.future.replace(None));
+    Ok(())
+}
+
+/// `throw(exception)`, or the old `throw(type, value, traceback)`.
+fn throw(py: Python<'_>, this: This<'_, Awaiting>, args: Args<'_>) -> Result<Owned> {
+    use pyo3::exceptions::PyTypeError;
+    let Some(first) = args.get(0) else {
+        return Err(PyTypeError::new_err("throw expected at least 1 argument, got 0").into());
+    };
+    if cfg!(Py_3_12) && args.count() > 1 {
+        let category = py.get_type::<pyo3::exceptions::PyDeprecationWarning>();
+        let text = c"the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.";
+        PyErr::warn(py, &category, text, 1)?;
+    }
+    let kind = first.any(py).to_owned();
+    let value = args.get(1).filter(|value| !value.is_none()).map(|value| value.any(py).to_owned());
+    let traceback = args.get(2).filter(|traceback| !traceback.is_none()).map(|traceback| traceback.any(py).to_owned());
+    if let Some(traceback) = &traceback
+        && !traceback.is_instance_of::<pyo3::types::PyTraceback>()
+    {
+        return Err(PyTypeError::new_err("throw() third argument must be a traceback").into());
+    }
+    let exception = if kind.is_instance_of::<pyo3::exceptions::PyBaseException>() {
+        if value.is_some() {
+            return Err(PyTypeError::new_err("instance exception may not have a separate value").into());
+        }
+        kind
+    } else if kind
+        .cast::<PyType>()
+        .is_ok_and(|kind| kind.is_subclass_of::<pyo3::exceptions::PyBaseException>().unwrap_or(false))
+    {
+        match value {
+            None => kind.call0()?,
+            Some(value) if value.is_instance(&kind)? => value,
+            Some(value) => match value.cast::<PyTuple>() {
+                Ok(arguments) => kind.call1(arguments.clone())?,
+                Err(_) => kind.call1((value,))?,
+            },
+        }
+    } else {
+        let text = format!(
+            "exceptions must be classes deriving BaseException or instances of such a class, not {}",
+            kind.get_type().name()?
+        );
+        return Err(PyTypeError::new_err(text).into());
+    };
+    if let Some(traceback) = traceback {
+        exception.setattr(intern!(py, "__traceback__"), traceback)?;
+    }
+    drop(this.future.replace(None));
+    Err(PyErr::from_value(exception).into())
+}

@@ -1,0 +1,62 @@
+//! How futures and tasks reach their loop: `call_soon`, by the shortest way that a program cannot tell from it.
+//!
+//! * A loop that is not ours: its `call_soon`, called.
+//! * A loop of ours whose `call_soon` a program has replaced, or that is in debug mode: the same.
+//! * A loop of ours: a handle, queued; or, where a task of ours is to step, the task itself without a handle.
+
+use pyo3::Python;
+
+use super::Future;
+use super::waiters::Waiter;
+use crate::imports;
+use crate::loop_core::tasks;
+use crate::raw::call;
+use crate::raw::{Owned, Result, This};
+use crate::task::{self, Task};
+
+/// Calls `callback(argument)` soon on the loop of a future, in a context.
+pub(crate) fn call_soon(
+    py: Python<'_>,
+    of: This<'_, Future>,
+    callback: &Owned,
+    argument: Option<&Owned>,
+    context: &Owned,
+) -> Result<()> {
+    let natively = of
+        .owner
+        .with(|core| tasks::takes_tasks(py, core).then(|| tasks::call_soon(py, core, callback, argument, context)));
+    if let Some(Some(called)) = natively {
+        return called;
+    }
+    let Some(owner) = of.owner.object().get() else { return Ok(()) };
+    let imports = imports::get(py);
+    call::call_soon(py, &imports.call_soon, &owner, callback, argument, context, &imports.context_only).map(drop)
+}
+
+/// Tells a waiter that the future is done.
+#[inline]
+pub(crate) fn tell(py: Python<'_>, future: This<'_, Future>, waiter: Waiter) -> Result<()> {
+    match waiter {
+        Waiter::Task(task) => match task::native(&task) {
+            Some(this) => step_soon(py, this, Some(future)),
+            None => Ok(()),
+        },
+        Waiter::Callback(callback, context) => call_soon(py, future, &callback, Some(&future.to_owned()), &context),
+    }
+}
+
+/// Lets a task step soon: because `future`, which it awaits, is done, or because it begins or let others go first.
+#[inline]
+pub(crate) fn step_soon(py: Python<'_>, task: This<'_, Task>, future: Option<This<'_, Future>>) -> Result<()> {
+    let of = task::as_future(task);
+    if task.is_exact() {
+        let queued = of.owner.with(|core| tasks::takes_tasks(py, core).then(|| tasks::step_soon(core, task)));
+        if let Some(Some(queued)) = queued {
+            return queued;
+        }
+    }
+    let object = task.to_owned();
+    let callback = if future.is_some() { task::wakeup(py, &object) } else { task::step_callback(py, &object) }?;
+    let argument = future.map(This::to_owned);
+    call_soon(py, of, &callback, argument.as_ref(), &task::context(py, &object))
+}

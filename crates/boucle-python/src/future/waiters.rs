@@ -1,0 +1,164 @@
+//! Who waits for a future: callbacks, each with its context, and tasks of ours.
+//!
+//! Nearly every future has one waiter, which sits in the future itself; further ones are in a list of their own.
+//!
+//! # Invariants
+//!
+//! * The order is that in which they came: `first`, then `further`. `first` may be empty while `further` is not.
+
+use std::cell::Cell;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+use crate::raw::class::Visit;
+use crate::raw::{ObjectCell, Owned, Result};
+use crate::task;
+
+/// One who waits.
+#[derive(Clone)]
+pub(crate) enum Waiter {
+    /// A task of ours.
+    Task(Owned),
+    /// A callback and its context.
+    Callback(Owned, Owned),
+}
+
+/// Those who wait.
+#[derive(Default)]
+pub(crate) struct Waiters {
+    /// The first one's callback or task.
+    first: ObjectCell,
+    /// The first one's context; empty for a task.
+    context: ObjectCell,
+    #[expect(clippy::box_collection, reason = "one word in each future, where a Vec takes three")]
+    further: Cell<Option<Box<Vec<Waiter>>>>,
+}
+
+impl Waiter {
+    fn object(&self) -> &Owned {
+        match self {
+            Self::Task(object) | Self::Callback(object, _) => object,
+        }
+    }
+
+    /// What asyncio would have as the callback.
+    fn callback(&self, py: Python<'_>) -> Result<Owned> {
+        match self {
+            Self::Task(task) => task::wakeup(py, task),
+            Self::Callback(callback, _) => Ok(callback.clone()),
+        }
+    }
+}
+
+impl Waiters {
+    /// Adds one.
+    #[inline]
+    pub(crate) fn add(&self, waiter: Waiter) {
+        let further = self.further.take();
+        if further.is_none() && self.first.is_empty() {
+            let former = match waiter {
+                Waiter::Task(task) => (self.first.replace(Some(task)), None),
+                Waiter::Callback(callback, context) => {
+                    (self.first.replace(Some(callback)), self.context.replace(Some(context)))
+                }
+            };
+            drop(former);
+            return;
+        }
+        let mut further = further.unwrap_or_default();
+        further.push(waiter);
+        self.further.set(Some(further));
+    }
+
+    /// Takes them all.
+    #[inline]
+    pub(crate) fn take(&self) -> impl Iterator<Item = Waiter> + use<> {
+        self.take_first().into_iter().chain(self.further.take().into_iter().flat_map(|further| *further))
+    }
+
+    #[inline]
+    fn take_first(&self) -> Option<Waiter> {
+        let callback = self.first.take()?;
+        Some(match self.context.take() {
+            Some(context) => Waiter::Callback(callback, context),
+            None => Waiter::Task(callback),
+        })
+    }
+
+    fn first(&self) -> Option<Waiter> {
+        let callback = self.first.get()?;
+        Some(match self.context.get() {
+            Some(context) => Waiter::Callback(callback, context),
+            None => Waiter::Task(callback),
+        })
+    }
+
+    fn further(&self) -> Option<Vec<Waiter>> {
+        let further = self.further.take()?;
+        let copy = (*further).clone();
+        self.further.set(Some(further));
+        Some(copy)
+    }
+
+    /// Removes every waiter whose callback equals `callback`. How many those were. Comparing runs Python, which may change
+    /// the list meanwhile: as on asyncio, what was removed by then stays removed, and what was added stays.
+    pub(crate) fn remove(&self, py: Python<'_>, callback: &Bound<'_, PyAny>) -> Result<usize> {
+        let mut removed = 0;
+        if let Some(first) = self.first()
+            && first.callback(py)?.any(py).eq(callback)?
+        {
+            drop(self.take_first());
+            removed += 1;
+        }
+        let Some(before) = self.further() else { return Ok(removed) };
+        let mut equal = Vec::new();
+        for waiter in &before {
+            if waiter.callback(py)?.any(py).eq(callback)? {
+                equal.push(waiter.object().clone());
+            }
+        }
+        let Some(mut further) = self.further.take() else { return Ok(removed) };
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            further.drain(..).partition(|waiter| equal.iter().any(|object| object.is(waiter.object())));
+        removed += gone.len();
+        if !kept.is_empty() {
+            *further = kept;
+            self.further.set(Some(further));
+        }
+        drop(gone);
+        Ok(removed)
+    }
+
+    /// What asyncio shows as `_callbacks`: pairs of callback and context, or nothing.
+    pub(crate) fn shown(&self, py: Python<'_>) -> Result<Option<Owned>> {
+        let all: Vec<Waiter> = self.first().into_iter().chain(self.further().into_iter().flatten()).collect();
+        if all.is_empty() {
+            return Ok(None);
+        }
+        let list = PyList::empty(py);
+        for waiter in all {
+            let context = match &waiter {
+                Waiter::Task(task) => task::context(py, task),
+                Waiter::Callback(_, context) => context.clone(),
+            };
+            let callback = waiter.callback(py)?;
+            list.append(PyTuple::new(py, [callback.any(py), context.any(py)])?)?;
+        }
+        Ok(Some(list.into_any().into()))
+    }
+
+    /// Visits what they hold.
+    pub(crate) fn traverse(&self, visit: &mut Visit) {
+        visit.cell(&self.first);
+        visit.cell(&self.context);
+        let further = self.further.take();
+        for waiter in further.iter().flat_map(|further| further.iter()) {
+            visit.object(waiter.object());
+            if let Waiter::Callback(_, context) = waiter {
+                visit.object(context);
+            }
+        }
+        self.further.set(further);
+    }
+}

@@ -1,0 +1,145 @@
+//! Tasks and futures of ours on a loop of ours: made without a Python-level call, and queued as they are.
+//!
+//! # Invariants
+//!
+//! * A task is queued without a handle only on a *plain* loop: one whose `call_soon` is ours. A program that replaces
+//!   `call_soon`, on the instance, in a subclass or in the class, sees each call. The class says when it changes, by the
+//!   version that the interpreter gives it; the instance, when an attribute of that name is set.
+
+use std::ffi::c_void;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pyo3::prelude::*;
+use pyo3::{ffi, intern};
+
+use super::LoopCore;
+use crate::future;
+use crate::handle::Callback;
+use crate::imports;
+use crate::raw::args::Arg;
+use crate::raw::call::{builtin_address, class_version};
+use crate::raw::{Args, Owned, Result, This, method, set_attribute};
+use crate::settings;
+use crate::task::{self, Parts, Task};
+
+/// The address of the C function that is our `call_soon`.
+static CALL_SOON: AtomicUsize = AtomicUsize::new(0);
+
+/// Finds out what our `call_soon` is, as a bound method shows it.
+pub(super) fn initialise(py: Python<'_>, class: &Owned) -> Result<()> {
+    let bare = class.any(py).call_method1("__new__", (class.any(py),))?;
+    let method: Owned = bare.getattr("call_soon")?.into();
+    CALL_SOON.store(builtin_address(&method).unwrap_or(0), Ordering::Relaxed);
+    Ok(())
+}
+
+/// Whether `call_soon` is ours on this loop.
+#[inline]
+pub(crate) fn is_plain(py: Python<'_>, core: This<'_, LoopCore>) -> bool {
+    let version = class_version(core);
+    (version != 0 && core.plain.get() == version) || look_call_soon_up(py, core)
+}
+
+#[cold]
+fn look_call_soon_up(py: Python<'_>, core: This<'_, LoopCore>) -> bool {
+    let object = core.to_owned();
+    let Ok(method) = object.any(py).getattr(intern!(py, "call_soon")) else { return false };
+    let ours = CALL_SOON.load(Ordering::Relaxed);
+    let plain = ours != 0 && builtin_address(&method.into()) == Some(ours);
+    core.plain.set(if plain { class_version(core) } else { 0 });
+    plain
+}
+
+/// Whether a task of this loop may be queued without a handle.
+#[inline]
+pub(crate) fn takes_tasks(py: Python<'_>, core: This<'_, LoopCore>) -> bool {
+    !core.debug() && is_plain(py, core)
+}
+
+/// What `call_soon` does, on a plain loop that is not in debug mode.
+pub(crate) fn call_soon(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    callback: &Owned,
+    argument: Option<&Owned>,
+    context: &Owned,
+) -> Result<()> {
+    core.check_open()?;
+    core.push(handle(py, core, callback, argument, context)?);
+    Ok(())
+}
+
+/// A handle that calls `callback(argument)`.
+pub(super) fn handle(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    callback: &Owned,
+    argument: Option<&Owned>,
+    context: &Owned,
+) -> Result<Owned> {
+    let args = argument.map(Arg::of);
+    Callback { function: Arg::of(callback), args: args.into_iter(), context: Some(Arg::of(context)) }.once(py, core)
+}
+
+/// Queues a task, to step or to wake up.
+#[inline]
+pub(crate) fn step_soon(core: This<'_, LoopCore>, task: This<'_, Task>) -> Result<()> {
+    core.check_open()?;
+    core.push(task.to_owned());
+    Ok(())
+}
+
+fn create_future(py: Python<'_>, this: This<'_, LoopCore>) -> Result<Owned> {
+    if settings::native_tasks() {
+        return future::make(py, this);
+    }
+    Ok(imports::base_method(py, "create_future")?.any(py).call1((this.to_owned().any(py),))?.into())
+}
+
+/// Makes a task where there is no task factory. Everything else is asyncio's own method's.
+fn create_task(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
+    let by_factory = this.objects._task_factory.get().is_some_and(|factory| !factory.is_none());
+    let parts = if by_factory || !settings::native_tasks() { None } else { parts(py, args)? };
+    let Some(parts) = parts else {
+        return args.forward(&imports::base_method(py, "create_task")?, &this.to_owned());
+    };
+    this.check_open()?;
+    task::make(py, this, parts)
+}
+
+/// What the arguments of `create_task` say; nothing where they do not fit.
+#[inline]
+fn parts(py: Python<'_>, args: Args<'_>) -> Result<Option<Parts>> {
+    let (Some(coroutine), 1) = (args.get(0), args.count()) else { return Ok(None) };
+    let mut parts = Parts { coroutine: coroutine.to_owned(), name: None, context: None, eager: false };
+    for (key, value) in args.keywords() {
+        if key.is(&imports::get(py).name) {
+            parts.name = (!value.is_none()).then(|| value.to_owned());
+        } else if cfg!(Py_3_11) && key.is(&imports::get(py).context) {
+            parts.context = (!value.is_none()).then(|| value.to_owned());
+        } else if cfg!(Py_3_14) && key.is(&imports::get(py).eager_start) {
+            parts.eager = value.any(py).is_truthy()?;
+        } else {
+            return Ok(None);
+        }
+    }
+    Ok(Some(parts))
+}
+
+pub(super) fn methods() -> [ffi::PyMethodDef; 2] {
+    [
+        method!(LoopCore, "create_future", create_future, "create_future($self, /)\n--\n\nA future of this loop."),
+        method!(LoopCore, "create_task", args create_task, "create_task($self, coro, *, name=None, context=None, eager_start=None)\n--\n\nMakes a task of a coroutine. The keywords are those of this version of asyncio."),
+    ]
+}
+
+/// The slot that sets attributes: it notices that `call_soon` is replaced.
+pub(super) fn set_attribute_slot() -> *mut c_void {
+    set_attribute!(LoopCore, attribute_is_set)
+}
+
+fn attribute_is_set(py: Python<'_>, this: This<'_, LoopCore>, name: &Owned) {
+    if name.any(py).eq(intern!(py, "call_soon")).unwrap_or(true) {
+        this.plain.set(0);
+    }
+}
