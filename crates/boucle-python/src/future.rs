@@ -29,7 +29,7 @@ use crate::loop_core::LoopCore;
 use crate::raw::call::raise;
 use crate::raw::class::{Attributes, Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
 use crate::raw::freelist::Freelist;
-use crate::raw::{Class, ObjectCell, Owned, Result, This, TypeCell, unary};
+use crate::raw::{Class, ObjectCell, Owned, Raised, Result, This, TypeCell, unary};
 
 /// How far a future is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Collected for Future {
     }
 
     fn clear(&self) {
-        let waiters = self.waiters.take();
+        let waiters = self.waiters.take_all();
         let content =
             (self.owner.replace(None), self.outcome.take(), self.rare.take(), self.attributes.content().take());
         drop((waiters, content));
@@ -112,6 +112,8 @@ impl Collected for Future {
 }
 
 impl Finalized for Future {
+    const SPEAKS: bool = true;
+
     fn freelist() -> &'static Freelist {
         &FUTURES
     }
@@ -126,8 +128,8 @@ impl Finalized for Future {
 
     fn leave_lists(&self) {}
 
-    fn weak_references(&self) -> &WeakList {
-        &self.weak_references
+    fn weak_references(&self) -> Option<&WeakList> {
+        Some(&self.weak_references)
     }
 }
 
@@ -259,6 +261,18 @@ impl Future {
         drop(former);
     }
 
+    /// Takes the error that ended a task as cancelled.
+    pub(crate) fn take_cancelled_error(&self) -> Option<Owned> {
+        let mut rare = self.rare.take()?;
+        let error = rare.cancelled_error.take();
+        self.rare.set(Some(rare));
+        error
+    }
+
+    fn has_cancelled_error(&self) -> bool {
+        self.read_rare(|rare| rare.cancelled_error.as_ref().map(drop)).is_some()
+    }
+
     /// Where it was made, in debug mode.
     pub(crate) fn source_traceback(&self) -> Option<Owned> {
         self.read_rare(|rare| rare.source_traceback.clone())
@@ -275,7 +289,7 @@ impl Future {
 
     /// Forgets everything, for an `__init__` that runs again.
     pub(crate) fn reset(&self) {
-        let waiters = self.waiters.take();
+        let waiters = self.waiters.take_all();
         let content = (self.owner.replace(None), self.outcome.take(), self.rare.take());
         self.state.set(State::Pending);
         self.unretrieved.set(false);
@@ -296,7 +310,7 @@ impl Future {
 
     #[inline]
     fn check_pending(&self, py: Python<'_>) -> Result<()> {
-        if self.is_pending() { Ok(()) } else { Err(imports::invalid_state(py, "invalid state").into()) }
+        if self.is_pending() { Ok(()) } else { Err(imports::invalid_state(py, "invalid state")) }
     }
 }
 
@@ -371,11 +385,14 @@ pub(crate) fn cancel(py: Python<'_>, this: This<'_, Future>, message: Option<Own
 /// Hands everybody who waits to the loop.
 #[inline]
 fn tell(py: Python<'_>, this: This<'_, Future>) -> Result<()> {
-    let waiters = this.waiters.take();
-    for waiter in waiters {
+    let (first, further) = this.waiters.take_all();
+    if let Some(waiter) = first {
         soon::tell(py, this, waiter)?;
     }
-    Ok(())
+    match further {
+        None => Ok(()),
+        Some(further) => further.into_iter().try_for_each(|waiter| soon::tell(py, this, waiter)),
+    }
 }
 
 /// What a future came to. Raises `InvalidStateError` while it is pending.
@@ -399,7 +416,7 @@ pub(crate) fn outcome(py: Python<'_>, this: This<'_, Future>) -> Result<Outcome>
             Ok(Outcome::Exception(exception))
         }
         State::Cancelled => Ok(Outcome::Exception(make_cancelled_error(py, this)?)),
-        State::Pending => Err(imports::invalid_state(py, "Result is not set.").into()),
+        State::Pending => Err(imports::invalid_state(py, "Result is not set.")),
     }
 }
 
@@ -407,32 +424,33 @@ pub(crate) fn outcome(py: Python<'_>, this: This<'_, Future>) -> Result<Outcome>
 pub(crate) fn result(py: Python<'_>, this: This<'_, Future>) -> Result<Owned> {
     match outcome(py, this)? {
         Outcome::Result(result) => Ok(result),
-        Outcome::Exception(exception) => Err(raise(py, &exception)),
+        Outcome::Exception(exception) => Err(raise_outcome(py, this, &exception)),
     }
+}
+
+/// Raises what a future came to.
+pub(crate) fn raise_outcome(py: Python<'_>, this: This<'_, Future>, exception: &Owned) -> Raised {
+    // Before 3.11 the error that ended the task is the context, not the exception that is being handled.
+    if !cfg!(Py_3_11) && this.has_cancelled_error() {
+        return PyErr::from_value(exception.any(py).to_owned()).into();
+    }
+    raise(py, exception)
 }
 
 /// The error that says that a future was cancelled: the one that ended its task, or a new one with the message.
 pub(crate) fn make_cancelled_error(py: Python<'_>, this: This<'_, Future>) -> Result<Owned> {
-    let saved = match this.rare.take() {
-        None => None,
-        Some(mut rare) => {
-            let saved = rare.cancelled_error.take();
-            this.rare.set(Some(rare));
-            saved
-        }
-    };
-    match saved {
-        Some(error) if cfg!(Py_3_11) => Ok(error),
-        saved => {
-            let message = this.cancel_message().filter(|message| !message.is_none());
-            let error = imports::cancelled_error(py, message.as_ref())?;
-            // Before 3.11 each who asks gets an error of its own, with the saved one as its context.
-            if let Some(saved) = saved {
-                error.any(py).setattr(intern!(py, "__context__"), saved.any(py))?;
-            }
-            Ok(error)
+    if cfg!(Py_3_11) {
+        if let Some(error) = this.take_cancelled_error() {
+            return Ok(error);
         }
     }
+    let message = this.cancel_message().filter(|message| !message.is_none());
+    let error = imports::cancelled_error(py, message.as_ref())?;
+    // Before 3.11 each who asks gets an error of its own, with the one that ended the task as its context.
+    if let Some(saved) = this.read_rare(|rare| rare.cancelled_error.clone()) {
+        error.any(py).setattr(intern!(py, "__context__"), saved.any(py))?;
+    }
+    Ok(error)
 }
 
 /// Says to the loop that an exception was never asked for.

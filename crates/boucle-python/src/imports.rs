@@ -4,8 +4,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
 
+use crate::raw::call::raise;
 use crate::raw::guard::discard;
-use crate::raw::{GilOnce, Owned};
+use crate::raw::{GilOnce, Owned, Raised};
 
 /// Objects that the native code uses.
 pub(crate) struct Imports {
@@ -123,12 +124,12 @@ pub(crate) fn is_cancelled(py: Python<'_>, handle: &Owned) -> PyResult<bool> {
     handle.any(py).getattr(intern!(py, "_cancelled"))?.is_truthy()
 }
 
-/// An `InvalidStateError` with this text.
+/// Raises an `InvalidStateError` with this text.
 #[cold]
-pub(crate) fn invalid_state(py: Python<'_>, text: &str) -> PyErr {
+pub(crate) fn invalid_state(py: Python<'_>, text: &str) -> Raised {
     match get(py).invalid_state_error.any(py).call1((text,)) {
-        Ok(error) => PyErr::from_value(error),
-        Err(error) => error,
+        Ok(error) => raise(py, &error.into()),
+        Err(error) => error.into(),
     }
 }
 

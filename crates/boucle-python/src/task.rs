@@ -81,6 +81,8 @@ impl Collected for Task {
 }
 
 impl Finalized for Task {
+    const SPEAKS: bool = true;
+
     fn freelist() -> &'static Freelist {
         &TASKS
     }
@@ -98,7 +100,7 @@ impl Finalized for Task {
         self.links.leave();
     }
 
-    fn weak_references(&self) -> &WeakList {
+    fn weak_references(&self) -> Option<&WeakList> {
         self.future.weak_references()
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::c_void;
 
 use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PySet, PyTuple};
 use pyo3::{ffi, intern};
 
 use super::waiters::Waiter;
@@ -141,17 +141,17 @@ fn cancel(py: Python<'_>, this: This<'_, Future>, args: Args<'_>) -> Result<bool
 
 fn result(py: Python<'_>, this: This<'_, Future>) -> Result<Owned> {
     if this.owner.object().is_empty() {
-        return Err(imports::invalid_state(py, "Future object is not initialized.").into());
+        return Err(imports::invalid_state(py, "Future object is not initialized."));
     }
     super::result(py, this)
 }
 
 fn exception(py: Python<'_>, this: This<'_, Future>) -> Result<Option<Owned>> {
     if this.owner.object().is_empty() {
-        return Err(imports::invalid_state(py, "Future object is not initialized.").into());
+        return Err(imports::invalid_state(py, "Future object is not initialized."));
     }
     match this.state() {
-        State::Pending => Err(imports::invalid_state(py, "Exception is not set.").into()),
+        State::Pending => Err(imports::invalid_state(py, "Exception is not set.")),
         State::Finished => Ok(None),
         State::Failed => {
             this.unretrieved.set(false);
@@ -159,7 +159,7 @@ fn exception(py: Python<'_>, this: This<'_, Future>) -> Result<Option<Owned>> {
         }
         State::Cancelled => {
             let error = super::make_cancelled_error(py, this)?;
-            Err(crate::raw::call::raise(py, &error))
+            Err(super::raise_outcome(py, this, &error))
         }
     }
 }
@@ -178,7 +178,10 @@ fn get_loop(_: Python<'_>, this: This<'_, Future>) -> Result<Option<Owned>> {
 }
 
 fn make_cancelled_error(py: Python<'_>, this: This<'_, Future>) -> Result<Owned> {
-    super::make_cancelled_error(py, this)
+    let error = super::make_cancelled_error(py, this)?;
+    // Whoever asks this way takes the error that ended the task over.
+    drop(this.take_cancelled_error());
+    Ok(error)
 }
 
 pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
@@ -305,8 +308,17 @@ fn set_message(_: Python<'_>, this: This<'_, Future>, value: Option<&Owned>) -> 
     Ok(())
 }
 
+/// The tasks of ours that await it, as a set; nothing where there are none.
+fn awaited_by(py: Python<'_>, this: This<'_, Future>) -> Result<Option<Owned>> {
+    let tasks = this.waiters.tasks();
+    if tasks.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(PySet::new(py, tasks.iter().map(|task| task.any(py)))?.into_any().into()))
+}
+
 pub(super) fn properties() -> Vec<ffi::PyGetSetDef> {
-    vec![
+    let mut properties = vec![
         property(c"__class__", getter!(Future, "__class__", class_shown), None),
         property(c"_state", getter!(Future, "_state", state), None),
         property(
@@ -341,5 +353,9 @@ pub(super) fn properties() -> Vec<ffi::PyGetSetDef> {
                 value.as_ref()
             ))),
         ),
-    ]
+    ];
+    if cfg!(Py_3_14) {
+        properties.push(property(c"_asyncio_awaited_by", getter!(Future, "_asyncio_awaited_by", awaited_by), None));
+    }
+    properties
 }

@@ -5,8 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 use pyo3::{ffi, intern};
 
-use super::{Future, Outcome, outcome};
-use crate::raw::call::raise;
+use super::{Future, Outcome, outcome, raise_outcome};
 use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
 use crate::raw::freelist::Freelist;
 use crate::raw::{Args, Class, Owned, Result, This, TypeCell, method, unary};
@@ -17,7 +16,6 @@ use crate::raw::{Args, Class, Owned, Result, This, TypeCell, method, unary};
 pub(crate) struct Awaiting {
     /// The future; nothing when it is over.
     future: MaybeInstance<Future>,
-    weak_references: WeakList,
 }
 
 static AWAITING: TypeCell = TypeCell::new();
@@ -40,6 +38,8 @@ impl Collected for Awaiting {
 }
 
 impl Finalized for Awaiting {
+    const SPEAKS: bool = false;
+
     fn freelist() -> &'static Freelist {
         &ITERATORS
     }
@@ -52,8 +52,8 @@ impl Finalized for Awaiting {
 
     fn leave_lists(&self) {}
 
-    fn weak_references(&self) -> &WeakList {
-        &self.weak_references
+    fn weak_references(&self) -> Option<&WeakList> {
+        None
     }
 }
 
@@ -76,7 +76,7 @@ pub(super) fn initialise(py: Python<'_>) -> Result<Owned> {
 #[inline]
 pub(super) fn iterate(py: Python<'_>, this: This<'_, Future>) -> Result<Owned> {
     this.check_initialised()?;
-    ITERATORS.make_collected(py, || Awaiting { future: MaybeInstance::new(this), weak_references: WeakList::default() })
+    ITERATORS.make_collected(py, || Awaiting { future: MaybeInstance::new(this) })
 }
 
 fn itself(_: Python<'_>, this: This<'_, Awaiting>) -> Result<Owned> {
@@ -105,7 +105,7 @@ fn advance(py: Python<'_>, this: This<'_, Awaiting>, future: This<'_, Future>) -
             let stop = py.get_type::<pyo3::exceptions::PyStopIteration>().call1((result.any(py),))?;
             Err(PyErr::from_value(stop).into())
         }
-        Outcome::Exception(exception) => Err(raise(py, &exception)),
+        Outcome::Exception(exception) => Err(raise_outcome(py, future, &exception)),
     }
 }
 

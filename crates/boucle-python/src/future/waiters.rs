@@ -24,6 +24,10 @@ pub(crate) enum Waiter {
     Callback(Owned, Owned),
 }
 
+/// Waiters after the first.
+#[expect(clippy::box_collection, reason = "one word in each future, where a Vec takes three")]
+pub(crate) type Further = Option<Box<Vec<Waiter>>>;
+
 /// Those who wait.
 #[derive(Default)]
 pub(crate) struct Waiters {
@@ -31,8 +35,7 @@ pub(crate) struct Waiters {
     first: ObjectCell,
     /// The first one's context; empty for a task.
     context: ObjectCell,
-    #[expect(clippy::box_collection, reason = "one word in each future, where a Vec takes three")]
-    further: Cell<Option<Box<Vec<Waiter>>>>,
+    further: Cell<Further>,
 }
 
 impl Waiter {
@@ -71,10 +74,10 @@ impl Waiters {
         self.further.set(Some(further));
     }
 
-    /// Takes them all.
+    /// Takes them all: the first one, and the further ones.
     #[inline]
-    pub(crate) fn take(&self) -> impl Iterator<Item = Waiter> + use<> {
-        self.take_first().into_iter().chain(self.further.take().into_iter().flat_map(|further| *further))
+    pub(crate) fn take_all(&self) -> (Option<Waiter>, Further) {
+        (self.take_first(), self.further.take())
     }
 
     #[inline]
@@ -128,6 +131,16 @@ impl Waiters {
         }
         drop(gone);
         Ok(removed)
+    }
+
+    /// The tasks of ours among them.
+    pub(crate) fn tasks(&self) -> Vec<Owned> {
+        let all = self.first().into_iter().chain(self.further().into_iter().flatten());
+        all.filter_map(|waiter| match waiter {
+            Waiter::Task(task) => Some(task),
+            Waiter::Callback(..) => None,
+        })
+        .collect()
     }
 
     /// What asyncio shows as `_callbacks`: pairs of callback and context, or nothing.

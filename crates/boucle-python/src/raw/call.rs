@@ -156,9 +156,15 @@ pub(crate) enum Sent {
 #[inline]
 pub(crate) fn resume(_: Python<'_>, coroutine: &Owned) -> Result<Sent> {
     let mut result = ptr::null_mut();
-    // SAFETY: the coroutine is alive during the call, for the caller holds it; the result is a new reference.
+    // SAFETY: the coroutine is alive during the call, for the caller holds it; the result is a new reference. The slot of
+    // a coroutine's type is what `PyIter_Send` would call.
     unsafe {
-        match ffi::PyIter_Send(coroutine.as_ptr(), ffi::Py_None(), &raw mut result) {
+        let send = if is_native_coroutine(coroutine) {
+            (*ffi::PyCoro_Type.tp_as_async).am_send.unwrap_or(ffi::PyIter_Send)
+        } else {
+            ffi::PyIter_Send
+        };
+        match send(coroutine.as_ptr(), ffi::Py_None(), &raw mut result) {
             ffi::PySendResult::PYGEN_NEXT => Owned::from_returned(result).map(Sent::Yielded),
             ffi::PySendResult::PYGEN_RETURN => Owned::from_returned(result).map(Sent::Returned),
             ffi::PySendResult::PYGEN_ERROR => Err(Raised),

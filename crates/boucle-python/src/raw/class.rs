@@ -210,6 +210,8 @@ pub(crate) trait Collected: Class + Default {
 
 /// What a class needs whose instances have a last word, weak references and attributes of their users' own.
 pub(crate) trait Finalized: Collected {
+    /// Whether instances ever have a last word.
+    const SPEAKS: bool;
     /// Where the memory of instances is kept.
     fn freelist() -> &'static Freelist;
     /// Whether [`Finalized::finalize`] has something to say.
@@ -218,8 +220,8 @@ pub(crate) trait Finalized: Collected {
     fn finalize(py: Python<'_>, this: This<'_, Self>);
     /// Leaves every list that finds the instance without holding it. Called before anything of it is dropped.
     fn leave_lists(&self);
-    /// The weak references to it.
-    fn weak_references(&self) -> &WeakList;
+    /// The weak references to it, where it takes any.
+    fn weak_references(&self) -> Option<&WeakList>;
 }
 
 /// Collects what a class is made of, and makes it.
@@ -376,9 +378,8 @@ impl<T: Collected> Builder<T> {
 impl<T: Finalized> Builder<T> {
     /// Instances have a last word. They keep their memory on a freelist.
     pub(crate) fn finalized(self) -> Self {
-        self.collected()
-            .replace_slot(ffi::Py_tp_dealloc, dealloc_finalized::<T> as *mut c_void)
-            .slot(ffi::Py_tp_finalize, finalize::<T> as *mut c_void)
+        let class = self.collected().replace_slot(ffi::Py_tp_dealloc, dealloc_finalized::<T> as *mut c_void);
+        if T::SPEAKS { class.slot(ffi::Py_tp_finalize, finalize::<T> as *mut c_void) } else { class }
     }
 
     fn replace_slot(mut self, slot: c_int, function: *mut c_void) -> Self {
@@ -479,16 +480,17 @@ unsafe extern "C" fn dealloc_finalized<T: Finalized>(object: *mut ffi::PyObject)
         let class = ffi::Py_TYPE(object);
         let exact = class == T::class().get();
         let value = &raw mut (*object.cast::<Instance<T>>()).value;
-        if exact && (*value).has_last_word() && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
+        if T::SPEAKS && exact && (*value).has_last_word() && ffi::PyObject_CallFinalizerFromDealloc(object) < 0 {
             return;
         }
         ffi::PyObject_GC_UnTrack(object.cast());
         (*value).leave_lists();
-        if !(*value).weak_references().is_empty() {
+        if (*value).weak_references().is_some_and(|list| !list.is_empty()) {
             ffi::PyObject_ClearWeakRefs(object);
         }
         ptr::drop_in_place(value);
-        if !exact || ffi::PyObject_GC_IsFinalized(object) != 0 || !T::freelist().keep(object) {
+        let marked = T::SPEAKS && ffi::PyObject_GC_IsFinalized(object) != 0;
+        if !exact || marked || !T::freelist().keep(object) {
             let free = ffi::PyType_GetSlot(class, ffi::Py_tp_free);
             let free: ffi::freefunc = std::mem::transmute(free);
             free(object.cast());

@@ -185,7 +185,7 @@ fn already_done(py: Python<'_>, this: This<'_, Task>, exception: Option<&Owned>)
         Ok(format!("__step(): already done: {task} {exception}"))
     };
     match text() {
-        Ok(text) => imports::invalid_state(py, &text).into(),
+        Ok(text) => imports::invalid_state(py, &text),
         Err(error) => error.into(),
     }
 }
@@ -279,7 +279,8 @@ fn refuse_plain_yield(py: Python<'_>, this: This<'_, Task>, yielded: &Owned) -> 
 /// Throws a `RuntimeError` into the coroutine, soon.
 #[cold]
 fn fail_soon(py: Python<'_>, this: This<'_, Task>, text: String) -> Result<()> {
-    let error = exception_of(py, PyRuntimeError::new_err(text));
+    // Called, not raised: an exception that is being handled is no context of it.
+    let error: Owned = py.get_type::<PyRuntimeError>().call1((text,))?.into();
     let task = this.to_owned();
     let callback = step_callback(py, &task)?;
     soon::call_soon(py, as_future(this), &callback, Some(&error), &context(py, &task))
