@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help demo test lint tidy sanitize conformance bench check clean
+.PHONY: help demo test soak lint tidy sanitize conformance bench check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ demo: ## record the two example programs, in Python and in Rust, and draw what h
 
 test: ## all tests: Rust, loom, and the Python ones on every Python found (BOUCLE_PYTHONS="3.12 3.13": only those)
 	@$(PYTHON) tools/run_tests.py
+
+soak: ## random programs on boucle and on asyncio, for an hour (SOAK=10: for so many minutes)
+	@$(PYTHON) tools/soak.py
 
 lint: ## rustfmt, clippy, rustdoc, ruff, mypy, and the stub against the binary
 	@$(PYTHON) tools/lint.py
