@@ -155,7 +155,7 @@ def run_process(cell, only, folder):
             current = None
     if status == 0 and done:
         return True
-    death = f"{death_of(status, log)}\n{end_of(log)}"
+    death = f"{end_of(log)}\n{death_of(status, log)}"
     if current is None:
         cell.accident = f"outside of any test: {death}"
         return True

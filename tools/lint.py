@@ -12,7 +12,7 @@ def rust(gate, interpreter):
     strict = ["--", "-D", "warnings"]
     gate.run("rustfmt", ["cargo", "fmt", "--all", "--check"])
     gate.run("clippy", ["cargo", "clippy", "--workspace", "--all-targets", *strict], python)
-    injecting = ["-p", "boucle-python", "--features", "panic-injection"]
+    injecting = ["-p", "boucle-python", "--features", "panic-injection,mutations"]
     gate.run("clippy, with panic injection", ["cargo", "clippy", *injecting, "--all-targets", *strict], python)
     gate.run(
         "rustdoc",

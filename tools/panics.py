@@ -1,9 +1,9 @@
-"""Builds boucle with panics that can be injected, for the newest Python found: the package in build/panics.
+"""Builds boucle with panics and mistakes that can be injected, for the newest Python found: the package in build/panics.
 
 What `make test` does, by hand:
 
     python3 tools/panics.py
-    PYTHONPATH=build/panics .venv/3.13/bin/python -m pytest tests/test_panics.py
+    PYTHONPATH=build/panics .venv/3.13/bin/python -m pytest tests/test_panics.py tests/differential/test_mutations.py
 """
 
 import os
@@ -23,7 +23,7 @@ def main():
         sys.exit(f"panics: {environments.NONE_FOUND}")
     # An extension module leaves Python's symbols to the interpreter that loads it; maturin says so to PyO3 by this too.
     variables = target("panics") | {"PYO3_PYTHON": list(found.values())[-1], "PYO3_BUILD_EXTENSION_MODULE": "1"}
-    command = ["cargo", "build", "-p", "boucle-python", "--features", "panic-injection"]
+    command = ["cargo", "build", "-p", "boucle-python", "--features", "panic-injection,mutations"]
     status = subprocess.run(command, cwd=ROOT, env=os.environ | variables).returncode
     if status:
         sys.exit(status)

@@ -35,12 +35,12 @@ def python(gate, version):
         gate.run(f"Python {version}, tests", [environments.python_of(version), "-m", "pytest"])
 
 
-def injected_panics(gate, version):
-    """A panic in each native slot, on one Python: the border is the same in all."""
-    if gate.run("panics, build", [sys.executable, ROOT / "tools" / "panics.py"]):
-        python = environments.python_of(version)
-        command = [python, "-m", "pytest", "-q", ROOT / "tests" / "test_panics.py"]
-        gate.run("panics, tests", command, {"PYTHONPATH": str(panics.FOLDER)})
+def injected(gate, version):
+    """A panic in each native slot, and mistakes in tasks, on one Python: the code is the same in all."""
+    if gate.run("injected panics and mistakes, build", [sys.executable, ROOT / "tools" / "panics.py"]):
+        tests = [ROOT / "tests" / "test_panics.py", ROOT / "tests" / "differential" / "test_mutations.py"]
+        command = [environments.python_of(version), "-m", "pytest", "-q", *tests]
+        gate.run("injected panics and mistakes, tests", command, {"PYTHONPATH": str(panics.FOLDER)})
 
 
 def main():
@@ -50,7 +50,7 @@ def main():
     for version in versions:
         python(gate, version)
     if versions:
-        injected_panics(gate, versions[-1])
+        injected(gate, versions[-1])
     else:
         gate.fail("Python", environments.NONE_FOUND)
     status = gate.close()

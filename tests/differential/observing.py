@@ -42,8 +42,8 @@ class Observer:
             return
         self.trace.append((round(self._clock.now), self._clock.turn, who, what, *map(self.plain, values)))
 
-    def plain(self, value):
-        """A value without identity."""
+    def plain(self, value, depth=DEPTH):
+        """A value without identity. A gather of gathers can hold one list very many times: what lies deep is left out."""
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
         if asyncio.isfuture(value):
@@ -51,9 +51,9 @@ class Observer:
         if isinstance(value, BaseException):
             return self.exception(value)
         if isinstance(value, (list, tuple)):
-            return tuple(map(self.plain, value))
+            return tuple(self.plain(part, depth - 1) for part in value) if depth else "..."
         if isinstance(value, (set, frozenset)):
-            return sorted(map(str, map(self.plain, value)))
+            return sorted(str(self.plain(part, depth - 1)) for part in value) if depth else "..."
         return type(value).__name__
 
     def exception(self, error, depth=DEPTH, at_last=False):

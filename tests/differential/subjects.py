@@ -2,6 +2,7 @@
 
 asyncio                     asyncio's loop and native tasks: the oracle
 boucle                      boucle's loop, with what its create_task and create_future return
+boucle:MUTATION             the same with a mistake, in a build that can make it: see tools/panics.py
 python                      asyncio's loop with asyncio's tasks in Python, which must not differ
 python:MUTATION             the same with a mistake, which must be found: see mutations.py
 """
@@ -36,6 +37,17 @@ class Boucle(Asyncio):
         return getattr(boucle, "Task", asyncio.Task)
 
 
+class MutatedBoucle(Boucle):
+    """boucle, with a mistake."""
+
+    def __init__(self, mutation):
+        self._mutation = mutation
+
+    def new_loop(self):
+        boucle._boucle.mutate(self._mutation)
+        return super().new_loop()
+
+
 class Python(Asyncio):
     """asyncio's tasks and futures in Python, perhaps mutated."""
 
@@ -62,4 +74,6 @@ def subject(name):
     kind, _, mutation = name.partition(":")
     if kind == "python":
         return Python(mutation or None)
+    if kind == "boucle" and mutation:
+        return MutatedBoucle(mutation)
     return {"asyncio": Asyncio, "boucle": Boucle}[kind]()

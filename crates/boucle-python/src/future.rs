@@ -26,6 +26,7 @@ use pyo3::{ffi, intern};
 
 use crate::imports;
 use crate::loop_core::LoopCore;
+use crate::mutation::Mutation;
 use crate::raw::call::raise;
 use crate::raw::class::{Attributes, Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
 use crate::raw::freelist::Freelist;
@@ -391,7 +392,12 @@ fn tell(py: Python<'_>, this: This<'_, Future>) -> Result<()> {
     }
     match further {
         None => Ok(()),
-        Some(further) => further.into_iter().try_for_each(|waiter| soon::tell(py, this, waiter)),
+        Some(mut further) => {
+            if Mutation::WaitersReversed.is_made() {
+                further.reverse();
+            }
+            further.into_iter().try_for_each(|waiter| soon::tell(py, this, waiter))
+        }
     }
 }
 
@@ -404,7 +410,7 @@ pub(crate) fn outcome(py: Python<'_>, this: This<'_, Future>) -> Result<Outcome>
             Ok(Outcome::Result(this.outcome.get().unwrap_or_else(|| Owned::none(py))))
         }
         State::Failed => {
-            this.unretrieved.set(false);
+            this.unretrieved.set(Mutation::NeverRetrieved.is_made());
             let exception = this.outcome.get().unwrap_or_else(|| Owned::none(py));
             let traceback = this.rare.take().and_then(|mut rare| {
                 let traceback = rare.traceback.take();

@@ -22,6 +22,7 @@ mod future;
 mod handle;
 mod imports;
 mod loop_core;
+mod mutation;
 #[allow(clippy::multiple_unsafe_ops_per_block, reason = "short sequences of C calls that share one argument")]
 mod raw;
 mod rendezvous;
@@ -66,6 +67,20 @@ mod _boucle {
     #[pyfunction]
     fn _all_tasks(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
         Ok(task::registry::all(py)?.into_any())
+    }
+
+    /// The mistakes that `mutate` can make: for the test of the differential tester.
+    #[cfg(feature = "mutations")]
+    #[pyfunction]
+    fn mutations() -> Vec<&'static str> {
+        super::mutation::names()
+    }
+
+    /// Makes the mistake of this name from now on; none if there is none of it.
+    #[cfg(feature = "mutations")]
+    #[pyfunction]
+    fn mutate(name: &str) {
+        super::mutation::make(name);
     }
 
     /// Makes the named slot panic when it is next used: for the tests.

@@ -11,6 +11,7 @@ use super::{Parts, Task, as_future, begin, native, step};
 use crate::future::attributes::{assigned, cancel_message, generic_alias, initialise_with};
 use crate::future::{self, Future};
 use crate::imports;
+use crate::mutation::Mutation;
 use crate::raw::method::property;
 use crate::raw::{Args, Owned, Result, This, getter, init, method, setter};
 
@@ -80,6 +81,7 @@ fn cancel_task(py: Python<'_>, this: This<'_, Task>, message: Option<Owned>) -> 
         return Ok(false);
     }
     this.cancel_requests.set(this.cancel_requests.get().saturating_add(1));
+    let message = message.filter(|_| !Mutation::CancelMessageDropped.is_made());
     if let Some(waiter) = this.waiter.get()
         && cancel_awaited(py, &waiter, message.clone())?
     {
@@ -99,6 +101,9 @@ fn cancelling(_: Python<'_>, this: This<'_, Task>) -> Result<u32> {
 }
 
 fn uncancel(_: Python<'_>, this: This<'_, Task>) -> Result<u32> {
+    if Mutation::UncancelDoesNotCount.is_made() {
+        return Ok(this.cancel_requests.get());
+    }
     let left = this.cancel_requests.get().saturating_sub(1);
     if cfg!(Py_3_13) && left == 0 && this.cancel_requests.get() > 0 {
         this.must_cancel.set(false);

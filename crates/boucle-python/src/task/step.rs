@@ -11,6 +11,7 @@ use super::{Task, as_future, context, current, registry, step_callback, wakeup};
 use crate::future::waiters::Waiter;
 use crate::future::{self, Future, Outcome, outcome, soon};
 use crate::imports;
+use crate::mutation::Mutation;
 use crate::raw::call::{Sent, enter_context, exit_context, resume};
 use crate::raw::guard::discard;
 use crate::raw::{Owned, Raised, Result, This};
@@ -113,7 +114,7 @@ fn step(py: Python<'_>, this: This<'_, Task>, exception: Option<Owned>) -> Resul
         if !cancels {
             exception = Some(future::make_cancelled_error(py, future)?);
         }
-        this.must_cancel.set(false);
+        this.must_cancel.set(Mutation::MustCancelNotCleared.is_made());
     }
     drop(this.waiter.take());
     let Some(coroutine) = this.coroutine.get() else {
