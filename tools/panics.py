@@ -1,4 +1,4 @@
-"""Builds boucle with panics and mistakes that can be injected, for the newest Python found: the package in build/panics.
+"""Builds boucle with panics and mistakes to inject, for the newest Python found: the package in build/panics.
 
 What `make test` does, by hand:
 

@@ -35,6 +35,7 @@ UNSAFE = {
 CLOCK = "crates/boucle-core/src/clock.rs"
 MAY_IMPORT_NATIVE = {
     "python/boucle/": "the package is the extension module's only user",
+    "tests/differential/": "tells the native classes which mistake to make",
     "tests/test_panics.py": "arms the slots of the native classes",
 }
 LONG_FILES = {

@@ -13,7 +13,7 @@ LAST_WORDS = ("was never retrieved", "was destroyed but it is pending")
 
 LOOP_FILES = ("asyncio/events.py", "asyncio/base_events.py", "boucle/_loop.py")
 
-# How far the causes of an exception are followed.
+# How far the causes of an exception are followed, and the lists in a value.
 DEPTH = 3
 # Native tasks of 3.10 keep a cancellation and the newest part of its traceback apart.
 COMPLETE_TRACEBACKS = sys.version_info >= (3, 11)
@@ -43,7 +43,7 @@ class Observer:
         self.trace.append((round(self._clock.now), self._clock.turn, who, what, *map(self.plain, values)))
 
     def plain(self, value, depth=DEPTH):
-        """A value without identity. A gather of gathers can hold one list very many times: what lies deep is left out."""
+        """A value without identity. What lies deep is left out: a gather of gathers holds one list very many times."""
         if value is None or isinstance(value, (bool, int, float, str)):
             return value
         if asyncio.isfuture(value):

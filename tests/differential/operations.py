@@ -378,10 +378,14 @@ class Operations:
 def _waits_for(thing, task):
     """Whether a cancellation of the thing is handed on to the task."""
     waiting = [thing]
+    seen = set()
     while waiting:
         thing = waiting.pop()
         if thing is task:
             return True
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
         waiting += getattr(thing, "_children", ())
         if getattr(thing, "_fut_waiter", None) is not None:
             waiting.append(thing._fut_waiter)

@@ -7,7 +7,6 @@ import pytest
 from .mutations import existing
 from .search import explain, find
 
-
 # Then asyncio.current_task() does not see the tasks of Python, which differs from the native ones in every program.
 sees_tasks_of_python = pytest.mark.skipif(sys.version_info >= (3, 14), reason="current_task() sees native tasks only")
 

@@ -183,7 +183,7 @@ fn already_done(py: Python<'_>, this: This<'_, Task>, exception: Option<&Owned>)
             Some(exception) => exception.any(py).repr()?.to_string(),
             None => "None".to_owned(),
         };
-        Ok(format!("__step(): already done: {task} {exception}"))
+        Ok(format!("_step(): already done: {task} {exception}"))
     };
     match text() {
         Ok(text) => imports::invalid_state(py, &text),
