@@ -239,3 +239,16 @@ pub(crate) fn call_soon(
         Owned::from_returned(ffi::PyObject_VectorcallMethod(method.as_ptr(), all.as_ptr(), count, names.as_ptr()))
     }
 }
+
+/// Runs work that may come back here, once for each link of a chain that the user's program has made. Raises
+/// `RecursionError` where the stack would overflow.
+pub(crate) fn recursively<R>(_: Python<'_>, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    // SAFETY: the GIL is held, and the text lives for ever.
+    if unsafe { ffi::Py_EnterRecursiveCall(c" while calling a Python object".as_ptr()) } != 0 {
+        return Err(Raised);
+    }
+    let result = work();
+    // SAFETY: entered above. An exception that is set stays set.
+    unsafe { ffi::Py_LeaveRecursiveCall() };
+    result
+}

@@ -12,6 +12,7 @@ use crate::future::attributes::{assigned, cancel_message, generic_alias, initial
 use crate::future::{self, Future};
 use crate::imports;
 use crate::mutation::Mutation;
+use crate::raw::call::recursively;
 use crate::raw::method::property;
 use crate::raw::{Args, Owned, Result, This, getter, init, method, setter};
 
@@ -64,7 +65,7 @@ fn initialise(
 /// Cancels what a task awaits: whether it did.
 pub(super) fn cancel_awaited(py: Python<'_>, awaited: &Owned, message: Option<Owned>) -> Result<bool> {
     if let Some(task) = native(awaited) {
-        return cancel_task(py, task, message);
+        return recursively(py, || cancel_task(py, task, message));
     }
     if let Some(future) = This::<Future>::exactly(awaited) {
         return future::cancel(py, future, message);
