@@ -34,11 +34,40 @@ def loop(factory):
 
 
 @pytest.fixture
+def classes(factory):
+    """The classes of a loop's futures and tasks."""
+    return (boucle.Future, boucle.Task) if factory is boucle.new_event_loop else (asyncio.Future, asyncio.Task)
+
+
+@pytest.fixture
 def own_loop():
     """A loop of ours, for what asyncio does not have."""
     loop = boucle.new_event_loop()
     yield loop
     loop.close()
+
+
+def run_turns(loop, turns=3):
+    """Run so many turns."""
+    for _ in range(turns):
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+
+
+def on_each_loop(observe):
+    """What observe(loop, future class, task class) returns on asyncio's loop and on ours."""
+    observed = []
+    for new_loop, future, task in (
+        (asyncio.SelectorEventLoop, asyncio.Future, asyncio.Task),
+        (boucle.new_event_loop, boucle.Future, boucle.Task),
+    ):
+        loop = new_loop()
+        try:
+            observed.append(observe(loop, future, task))
+        finally:
+            loop._ready.clear()
+            loop.close()
+    return observed
 
 
 def run_python(*arguments, stdin="", timeout=120, **environment):

@@ -31,7 +31,17 @@ INSTANCES = {
     "LoopCore": lambda loop: loop,
     "Handle": lambda loop: loop.call_soon(print),
     "TimerHandle": lambda loop: loop.call_later(3600, print),
+    "Future": lambda loop: loop.create_future(),
+    "Task": lambda loop: loop.create_task(asyncio.sleep(0)),
+    # What awaits a future is no attribute of the module. Python calls its class FutureIter.
+    "Awaiting": lambda loop: iter(loop.create_future()),
 }
+# Made by the interpreter, not by us.
+WITHOUT_GUARD = {"Future.__dict__"}
+# Tells sys.unraisablehook instead of raising: see REPORTING.
+FINALIZERS = {"__del__"}
+# Only newer Pythons than this one may have them.
+NEWER = {"Future._asyncio_awaited_by"}
 
 
 def attributes(kind):
@@ -40,13 +50,24 @@ def attributes(kind):
         pytest.param(owner, name, id=f"{owner}.{name}")
         for owner in sorted(set(native_classes()) & set(INSTANCES))
         for name, value in sorted(vars(native_classes()[owner]).items())
-        if isinstance(value, kind)
+        if isinstance(value, kind) and f"{owner}.{name}" not in WITHOUT_GUARD and name not in FINALIZERS
     ]
 
 
 def native_classes():
     """The classes that go through our guard."""
-    return {name: it for name, it in vars(_boucle).items() if isinstance(it, type) and name not in BY_PYO3}
+    classes = {name: it for name, it in vars(_boucle).items() if isinstance(it, type) and name not in BY_PYO3}
+    return classes | {"Awaiting": AWAITING}
+
+
+def class_of_awaits():
+    loop = boucle.new_event_loop()
+    awaiting = type(iter(loop.create_future()))
+    loop.close()
+    return awaiting
+
+
+AWAITING = class_of_awaits()
 
 
 def of_instance(owner, name):
@@ -55,10 +76,15 @@ def of_instance(owner, name):
 
 
 def slot_of(owner, name):
-    """What the guard of a special method is called: one slot makes all comparisons."""
-    return (
-        f"{owner}.__eq__" if name in ("__lt__", "__le__", "__eq__", "__ne__", "__gt__", "__ge__") else f"{owner}.{name}"
-    )
+    """What the guard of a special method is called: some slots make several."""
+    if name in ("__lt__", "__le__", "__eq__", "__ne__", "__gt__", "__ge__"):
+        return f"{owner}.__eq__"
+    return f"{owner}.__setattr__" if name == "__delattr__" else f"{owner}.{name}"
+
+
+def special_arguments(name):
+    """Arguments that the interpreter lets through to a special method."""
+    return {"__setattr__": ["name", None], "__delattr__": ["name"], "__eq__": [None]}.get(name, [])
 
 
 def use_handle():
@@ -86,16 +112,109 @@ def drop_loop_in_a_cycle():
     gc.collect()
 
 
+def drop(make):
+    """Makes something, and lets go of it."""
+
+    def use():
+        make(boucle.new_event_loop())
+
+    return use
+
+
+def drop_in_a_cycle(make):
+    def use():
+        thing = make(boucle.new_event_loop())
+        thing.itself = thing
+        del thing
+        gc.collect()
+
+    return use
+
+
+def look_into(make):
+    return lambda: gc.get_referents(make(boucle.new_event_loop()))
+
+
+def failed_future(loop):
+    future = loop.create_future()
+    future.set_exception(KeyError())
+    return future
+
+
+def derived_task(loop):
+    async def nothing():
+        pass
+
+    task = type("Derived", (boucle.Task,), {})(nothing(), loop=loop)
+    task.get_coro().close()
+    loop._ready.clear()
+    return task
+
+
+def call_back(index):
+    """Calls the callback by which a task steps (0) or wakes up (1)."""
+
+    def use():
+        async def wait(future):
+            await future
+
+        loop = boucle.new_event_loop()
+        loop.set_debug(True)
+        future = loop.create_future()
+        task = loop.create_task(wait(future))
+        if index == 0:
+            (handle,) = loop._ready
+            handle._callback()
+        else:
+            loop.call_soon(loop.stop)
+            loop.run_forever()
+            assert task._fut_waiter is future
+            future._callbacks[0][0](future)
+
+    return use
+
+
+def await_future():
+    """Awaits a future as the interpreter does."""
+
+    async def wait(future):
+        await future
+
+    wait(boucle.new_event_loop().create_future()).send(None)
+
+
 # Slots that are no attributes, and how to use them. Those of the first group raise.
-RAISING = {"tp_new": boucle.Loop}
+RAISING = [
+    ("tp_new", boucle.Loop),
+    ("tp_new", lambda: boucle.Future(loop=boucle.new_event_loop())),
+    ("tp_new", lambda: boucle.Task(None, loop=boucle.new_event_loop())),
+    ("am_await", await_future),
+    ("Future.await_in_place", await_future),
+    ("Task.task_step", call_back(0)),
+    ("Task.task_wakeup", call_back(1)),
+]
 # The others cannot: what they report goes to sys.unraisablehook.
-REPORTING = {
-    "tp_dealloc": drop_loop,
-    "tp_clear": drop_loop_in_a_cycle,
-    "tp_traverse": lambda: gc.get_referents(boucle.new_event_loop()),
-    "Handle.tp_dealloc": use_handle,
-    "TimerHandle.tp_dealloc": use_timer_handle,
-}
+REPORTING = [
+    ("tp_dealloc", drop_loop),
+    ("tp_dealloc", drop(INSTANCES["Future"])),
+    ("tp_dealloc", drop(INSTANCES["Awaiting"])),
+    ("tp_clear", drop_loop_in_a_cycle),
+    ("tp_clear", drop_in_a_cycle(INSTANCES["Future"])),
+    ("tp_clear", drop_in_a_cycle(derived_task)),
+    ("tp_traverse", look_into(lambda loop: loop)),
+    ("tp_traverse", look_into(INSTANCES["Future"])),
+    ("tp_traverse", look_into(INSTANCES["Awaiting"])),
+    ("tp_finalize", drop(failed_future)),
+    ("tp_finalize", drop(derived_task)),
+    ("tp_finalize", lambda: boucle.new_event_loop().create_future().__del__()),
+    ("Handle.tp_dealloc", use_handle),
+    ("TimerHandle.tp_dealloc", use_timer_handle),
+]
+
+
+def numbered(uses):
+    """Parameters for slots and their uses, each with a name of its own."""
+    return [pytest.param(slot, use, id=f"{slot}-{number}") for number, (slot, use) in enumerate(uses)]
 
 
 @pytest.fixture
@@ -173,23 +292,24 @@ def test_a_special_method_that_panics_raises(apart, owner, name):
     def check():
         method, instance = of_instance(owner, name)
         slot = slot_of(owner, name)
-        check_raises(slot, lambda: method(instance, *([None] if slot.endswith(".__eq__") else [])))
+        arguments = special_arguments("__eq__" if slot.endswith(".__eq__") else name)
+        check_raises(slot, lambda: method(instance, *arguments))
 
     apart(check)
 
 
-@pytest.mark.parametrize("slot", RAISING)
-def test_a_slot_that_panics_raises(apart, slot):
-    apart(lambda: check_raises(slot, RAISING[slot]))
+@pytest.mark.parametrize(("slot", "use"), numbered(RAISING))
+def test_a_slot_that_panics_raises(apart, slot, use):
+    apart(lambda: check_raises(slot, use))
 
 
-@pytest.mark.parametrize("slot", REPORTING)
-def test_a_slot_that_panics_but_cannot_raise_reports(apart, slot):
+@pytest.mark.parametrize(("slot", "use"), numbered(REPORTING))
+def test_a_slot_that_panics_but_cannot_raise_reports(apart, slot, use):
     def check():
         reports = []
         sys.unraisablehook = lambda report: reports.append((type(report.exc_value), str(report.exc_value)))
         _boucle.panic_in(slot)
-        REPORTING[slot]()
+        use()
         sys.unraisablehook = sys.__unraisablehook__
         # Unclosed loops say so; that is no report of ours.
         assert [report for report in reports if report[0] is not ResourceWarning] == [(SystemError, message(slot))]
@@ -203,12 +323,25 @@ def test_every_native_class_is_tested():
 
 
 def test_every_guard_of_the_sources_is_tested():
-    named, computed = set(), set()
+    by_hand = {slot for slot, _ in [*RAISING, *REPORTING]}
+    attributes_tested = {
+        slot_of(*param.values)
+        for kind in (types.MethodDescriptorType, types.GetSetDescriptorType, types.WrapperDescriptorType)
+        for param in attributes(kind)
+    }
+    named, computed, by_macro = set(), set(), set()
     for path in (ROOT / "crates" / "boucle-python" / "src").rglob("*.rs"):
-        for first_argument in re.findall(r"\bguard(?:_infallible)?\(\s*([^,|]+),", path.read_text()):
+        text = path.read_text()
+        for first_argument in re.findall(r"\bguard(?:_infallible)?\(\s*([^,|]+),", text):
             (named if first_argument.startswith('"') else computed).add(first_argument.strip('"'))
-    special = {slot_of(*param.values) for param in attributes(types.WrapperDescriptorType)}
-    assert named == {*special, *RAISING, *REPORTING}
-    # The macros of raw/method.rs, whose slots are the classes' attributes; and a function's own parameter.
+        for owner, name in re.findall(r"\b(?:method|getter|setter|unary)!\(\s*(\w+),\s*\"(\w+)\"", text):
+            by_macro.add(f"{owner}.{name}")
+        for macro, owner in re.findall(r"\b(init|set_attribute)!\((\w+),", text):
+            by_macro.add(f"{owner}.{'__init__' if macro == 'init' else '__setattr__'}")
+    # The documentation of a macro.
+    by_macro.discard("Class.name")
+    assert by_hand <= named | by_macro
+    assert named | by_macro <= by_hand | attributes_tested | NEWER
+    # The macros of raw/method.rs; and a function's own parameter.
     macros = {f'concat!(stringify!($class), ".", $name{setter})'.split(",")[0] for setter in ("", ', "="')}
     assert computed == {*macros, "name: &'static str"}

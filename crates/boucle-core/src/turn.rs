@@ -128,6 +128,11 @@ impl<T> Turn<T> {
         self.ready.iter().map(|ready| &ready.item)
     }
 
+    /// The same, to be replaced.
+    pub fn ready_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.ready.iter_mut().map(|ready| &mut ready.item)
+    }
+
     /// The items of the pending timers, in no particular order.
     pub fn timers(&self) -> impl Iterator<Item = &T> {
         self.timers.items()

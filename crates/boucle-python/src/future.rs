@@ -146,7 +146,7 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .slot(ffi::Py_tp_init, attributes::future_init())
         .slot(ffi::Py_tp_repr, unary!(Future, "__repr__", attributes::repr))
         .slot(ffi::Py_tp_iter, unary!(Future, "__iter__", awaiting::iterate))
-        .slot(ffi::Py_am_await, unary!(Future, "__await__", awaiting::iterate))
+        .awaited_in_place(unary!(Future, "await_in_place", awaiting::step_in_place, typed))
         .methods(attributes::methods())
         .properties(attributes::properties())
         .build(py)
@@ -445,10 +445,10 @@ pub(crate) fn raise_outcome(py: Python<'_>, this: This<'_, Future>, exception: &
 
 /// The error that says that a future was cancelled: the one that ended its task, or a new one with the message.
 pub(crate) fn make_cancelled_error(py: Python<'_>, this: This<'_, Future>) -> Result<Owned> {
-    if cfg!(Py_3_11) {
-        if let Some(error) = this.take_cancelled_error() {
-            return Ok(error);
-        }
+    if cfg!(Py_3_11)
+        && let Some(error) = this.take_cancelled_error()
+    {
+        return Ok(error);
     }
     let message = this.cancel_message().filter(|message| !message.is_none());
     let error = imports::cancelled_error(py, message.as_ref())?;

@@ -297,16 +297,13 @@ pub(crate) fn cancel_any(py: Python<'_>, handle: &Owned) -> Result<()> {
 
 #[cold]
 fn report_failure(py: Python<'_>, this: This<'_, Handle>) -> Result<()> {
-    let error = Raised.take(py);
-    if imports::ends_the_program(py, &error) {
-        return Err(error.into());
+    let exception = Raised.take_value(py);
+    if imports::ends_the_program(py, &exception) {
+        return Err(Raised::put_back(py, exception));
     }
-    let Some(owner) = this.owner.get() else { return Err(error.into()) };
+    let Some(owner) = this.owner.get() else { return Err(Raised::put_back(py, exception)) };
     let handle = this.to_owned();
-    let exception = error.into_value(py);
-    // Bound, so that it is dropped by a plain decrement: `PyO3` would put off a reference dropped in a slot.
-    let exception = exception.into_bound(py);
-    owner.any(py).call_method1(intern!(py, "_callback_failed"), (handle.any(py), exception))?;
+    owner.any(py).call_method1(intern!(py, "_callback_failed"), (handle.any(py), exception.any(py)))?;
     Ok(())
 }
 

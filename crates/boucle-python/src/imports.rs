@@ -114,9 +114,10 @@ pub(crate) fn base_method(py: Python<'_>, name: &str) -> PyResult<Owned> {
 }
 
 /// Whether an exception ends the program rather than a callback.
-pub(crate) fn ends_the_program(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>(py)
-        || error.is_instance_of::<pyo3::exceptions::PySystemExit>(py)
+pub(crate) fn ends_the_program(py: Python<'_>, exception: &Owned) -> bool {
+    let exception = exception.any(py);
+    exception.is_instance_of::<pyo3::exceptions::PyKeyboardInterrupt>()
+        || exception.is_instance_of::<pyo3::exceptions::PySystemExit>()
 }
 
 /// Truth of an attribute, for attributes of foreign objects.

@@ -220,6 +220,11 @@ fn is_running(py: Python<'_>, this: This<'_, Task>) -> Result<bool> {
 }
 
 impl Task {
+    /// What it awaits, or has awaited until now.
+    pub(crate) fn awaited(&self) -> Option<Owned> {
+        self.waiter.get()
+    }
+
     /// Its coroutine.
     #[inline]
     pub(crate) fn coroutine(&self) -> &ObjectCell {

@@ -8,7 +8,7 @@ use pyo3::types::{PyDict, PySet, PyTuple};
 use pyo3::{ffi, intern};
 
 use super::waiters::Waiter;
-use super::{Future, State, soon};
+use super::{Future, State, awaiting, soon};
 use crate::imports;
 use crate::raw::call::copy_context;
 use crate::raw::method::property;
@@ -103,7 +103,8 @@ fn remove_done_callback(py: Python<'_>, this: This<'_, Future>, args: Args<'_>) 
     this.waiters.remove(py, &callback.any(py))
 }
 
-fn only_argument(args: Args<'_>, name: &str) -> Result<Owned> {
+/// The argument of a call that takes exactly one.
+pub(crate) fn only_argument(args: Args<'_>, name: &str) -> Result<Owned> {
     match (args.get(0), args.count(), args.keywords().next().is_none()) {
         (Some(argument), 1, true) => Ok(argument.to_owned()),
         (_, count, _) => {
@@ -218,6 +219,7 @@ pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
             "_make_cancelled_error($self, /)\n--\n\nThe CancelledError to raise about it."
         ),
         method!(Future, "_repr_info", repr_info, "_repr_info($self, /)\n--\n\nThe words of its repr."),
+        method!(Future, "__await__", awaiting::iterate, "__await__($self, /)\n--\n\nWhat await iterates."),
         generic_alias(),
     ]
 }

@@ -1,10 +1,15 @@
 //! What `await` iterates: yields the future while it is pending, then gives its result.
+//!
+//! The iterator has no state but whether it is over. So where the interpreter itself awaits a future, the future is its own
+//! iterator: an object less for each `await`. Only `coroutine.cr_await` shows it. Whoever calls `__await__` or `iter()` gets
+//! an [`Awaiting`], with `send`, `throw` and `close`.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 use pyo3::{ffi, intern};
 
+use super::attributes::only_argument;
 use super::{Future, Outcome, outcome, raise_outcome};
 use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
 use crate::raw::freelist::Freelist;
@@ -74,7 +79,7 @@ pub(super) fn initialise(py: Python<'_>) -> Result<Owned> {
 
 /// An iterator over a future.
 #[inline]
-pub(super) fn iterate(py: Python<'_>, this: This<'_, Future>) -> Result<Owned> {
+pub(crate) fn iterate(py: Python<'_>, this: This<'_, Future>) -> Result<Owned> {
     this.check_initialised()?;
     ITERATORS.make_collected(py, || Awaiting { future: MaybeInstance::new(this) })
 }
@@ -86,18 +91,26 @@ fn itself(_: Python<'_>, this: This<'_, Awaiting>) -> Result<Owned> {
 /// Yields the future while it is pending. `None` without an exception is the end, with the result `None`.
 #[inline]
 fn next(py: Python<'_>, this: This<'_, Awaiting>) -> Result<Option<Owned>> {
-    this.future.with(|future| advance(py, this, future)).unwrap_or(Ok(None))
+    let step = this.future.with(|future| {
+        let yielded = step_in_place(py, future);
+        if !matches!(yielded, Ok(Some(_))) {
+            drop(this.future.replace(None));
+        }
+        yielded
+    });
+    step.unwrap_or(Ok(None))
 }
 
+/// The same, of a future that is awaited without an iterator: what the interpreter does at each `await`.
 #[inline]
-fn advance(py: Python<'_>, this: This<'_, Awaiting>, future: This<'_, Future>) -> Result<Option<Owned>> {
+pub(super) fn step_in_place(py: Python<'_>, future: This<'_, Future>) -> Result<Option<Owned>> {
     if future.is_pending() {
+        future.check_initialised()?;
         if !future.blocking.replace(true) {
             return Ok(Some(future.to_owned()));
         }
         return Err(PyRuntimeError::new_err("await wasn't used with future").into());
     }
-    drop(this.future.replace(None));
     match outcome(py, future)? {
         Outcome::Result(result) if result.is_none() => Ok(None),
         // An instance, for a tuple or an exception as the argument of a class would be taken apart.
@@ -109,7 +122,8 @@ fn advance(py: Python<'_>, this: This<'_, Awaiting>, future: This<'_, Future>) -
     }
 }
 
-fn send(py: Python<'_>, this: This<'_, Awaiting>, _: Args<'_>) -> Result<Owned> {
+fn send(py: Python<'_>, this: This<'_, Awaiting>, args: Args<'_>) -> Result<Owned> {
+    only_argument(args, "FutureIter.send")?;
     match next(py, this)? {
         Some(future) => Ok(future),
         None => Err(pyo3::exceptions::PyStopIteration::new_err(()).into()),
@@ -127,6 +141,10 @@ fn throw(py: Python<'_>, this: This<'_, Awaiting>, args: Args<'_>) -> Result<Own
     let Some(first) = args.get(0) else {
         return Err(PyTypeError::new_err("throw expected at least 1 argument, got 0").into());
     };
+    if args.count() > 3 {
+        let text = format!("throw expected at most 3 arguments, got {}", args.count());
+        return Err(PyTypeError::new_err(text).into());
+    }
     if cfg!(Py_3_12) && args.count() > 1 {
         let category = py.get_type::<pyo3::exceptions::PyDeprecationWarning>();
         let text = c"the (type, exc, tb) signature of throw() is deprecated, use the single-arg signature instead.";

@@ -24,8 +24,7 @@ pub(crate) enum Waiter {
     Callback(Owned, Owned),
 }
 
-/// Waiters after the first.
-#[expect(clippy::box_collection, reason = "one word in each future, where a Vec takes three")]
+/// Waiters after the first: one word in each future, where a `Vec` takes three.
 pub(crate) type Further = Option<Box<Vec<Waiter>>>;
 
 /// Those who wait.

@@ -51,9 +51,9 @@ fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
                 break result;
             }
         };
-        let raised = result.err().map(|raised| raised.take(py));
+        let raised = result.err().map(|raised| raised.take_value(py));
         forget_current(py, this)?;
-        raised.map_or(Ok(()), |error| Err(error.into()))
+        raised.map_or(Ok(()), |exception| Err(Raised::put_back(py, exception)))
     });
     this.current.set(None);
     drop(this.ring.take());
@@ -250,9 +250,9 @@ fn step_task(py: Python<'_>, this: This<'_, LoopCore>, task: This<'_, Task>, ite
     this.current_task.set(CurrentTask::Stale);
     let mut result = step::run_queued(py, task);
     if result == Err(Raised) {
-        let error = Raised.take(py);
+        let exception = Raised.take_value(py);
         forget_current(py, this)?;
-        result = report_failure(py, this, task, error);
+        result = report_failure(py, this, task, exception);
     } else if !task::as_future(task).is_pending() || item.references() <= CURRENT_AND_ITEM {
         // It is done, or nobody but the two of us holds it: it must not live on as the current one.
         release_current(py, this)?;
@@ -265,16 +265,15 @@ const CURRENT_AND_ITEM: isize = 2;
 
 /// A step failed outside of the coroutine: the exception handler is told, as about any callback.
 #[cold]
-fn report_failure(py: Python<'_>, this: This<'_, LoopCore>, task: This<'_, Task>, error: PyErr) -> Result<()> {
-    if imports::ends_the_program(py, &error) {
-        return Err(error.into());
+fn report_failure(py: Python<'_>, this: This<'_, LoopCore>, task: This<'_, Task>, exception: Owned) -> Result<()> {
+    if imports::ends_the_program(py, &exception) {
+        return Err(Raised::put_back(py, exception));
     }
     let object = task.to_owned();
     let callback = task::step_callback(py, &object)?;
     let context = task::context(py, &object);
     let handle = tasks::handle(py, this, &callback, None, &context)?;
-    let exception = error.into_value(py).into_bound(py);
-    this.to_owned().any(py).call_method1(intern!(py, "_callback_failed"), (handle.any(py), exception))?;
+    this.to_owned().any(py).call_method1(intern!(py, "_callback_failed"), (handle.any(py), exception.any(py)))?;
     Ok(())
 }
 
@@ -308,7 +307,7 @@ fn run_watched(py: Python<'_>, this: This<'_, LoopCore>, item: &Item) -> Result<
         None => run_foreign(py, item),
     };
     // An exception that ends the program is not for the log's code to see.
-    let raised = result.err().map(|raised| raised.take(py));
+    let raised = result.err().map(|raised| raised.take_value(py));
     let held = before.until(Tick::now()).as_secs_f64();
     drop(this.objects._current_handle.replace(Some(Owned::none(py))));
     let logged = this.to_owned().any(py).call_method1(intern!(py, "_callback_ran"), (item.any(py), held));
@@ -316,8 +315,8 @@ fn run_watched(py: Python<'_>, this: This<'_, LoopCore>, item: &Item) -> Result<
     if let Some(handle) = native {
         handle.finish();
     }
-    if let Some(error) = raised {
-        return Err(error.into());
+    if let Some(exception) = raised {
+        return Err(Raised::put_back(py, exception));
     }
     logged?;
     Ok(())

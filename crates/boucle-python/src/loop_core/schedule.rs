@@ -6,12 +6,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyList};
 use pyo3::{ffi, intern};
 
-use super::{Item, LoopCore};
+use super::{Item, LoopCore, tasks};
 use crate::handle::{self, Callback};
 use crate::imports;
 use crate::raw::args::Arg;
 use crate::raw::{Args, Owned, Result, This, method};
 use crate::settings;
+use crate::task;
 
 impl LoopCore {
     /// Schedules an item, from whichever thread, and wakes the loop if it sleeps.
@@ -184,9 +185,25 @@ fn list(py: Python<'_>, items: &[Owned]) -> Result<Owned> {
     Ok(PyList::new(py, items.iter().map(|item| item.any(py)))?.into_any().into())
 }
 
+/// Handles of what is ready. A queued task gets one now, which takes its place, so that it can be cancelled.
 fn ready_handles(py: Python<'_>, this: This<'_, LoopCore>) -> Result<Owned> {
     let items: Vec<Owned> = this.turn.borrow().ready().cloned().collect();
-    list(py, &items)
+    let mut handles = Vec::with_capacity(items.len());
+    for item in &items {
+        handles.push(match task::native(item) {
+            Some(task) => tasks::handle_of_step(py, this, task)?,
+            None => item.clone(),
+        });
+    }
+    // Making handles may have run Python: only what still stands where it stood is replaced.
+    let mut replaced = Vec::new();
+    for (item, (former, handle)) in this.turn.borrow_mut().ready_mut().zip(items.iter().zip(&handles)) {
+        if item.is(former) {
+            replaced.push(std::mem::replace(item, handle.clone()));
+        }
+    }
+    drop(replaced);
+    list(py, &handles)
 }
 
 fn scheduled_handles(py: Python<'_>, this: This<'_, LoopCore>) -> Result<Owned> {

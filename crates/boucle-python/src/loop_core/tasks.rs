@@ -81,6 +81,14 @@ pub(super) fn handle(
     Callback { function: Arg::of(callback), args: args.into_iter(), context: Some(Arg::of(context)) }.once(py, core)
 }
 
+/// A handle that does what a queued task would.
+pub(super) fn handle_of_step(py: Python<'_>, core: This<'_, LoopCore>, task: This<'_, Task>) -> Result<Owned> {
+    let object = task.to_owned();
+    let awaited = task.awaited();
+    let callback = if awaited.is_some() { task::wakeup(py, &object) } else { task::step_callback(py, &object) }?;
+    handle(py, core, &callback, awaited.as_ref(), &task::context(py, &object))
+}
+
 /// Queues a task, to step or to wake up.
 #[inline]
 pub(crate) fn step_soon(core: This<'_, LoopCore>, task: This<'_, Task>) -> Result<()> {

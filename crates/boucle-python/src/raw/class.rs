@@ -233,6 +233,8 @@ pub(crate) struct Builder<T> {
     properties: Vec<ffi::PyGetSetDef>,
     members: Vec<ffi::PyMemberDef>,
     base: *mut ffi::PyTypeObject,
+    /// What `await` steps, see [`Builder::awaited_in_place`].
+    next: Option<ffi::iternextfunc>,
     class: PhantomData<T>,
 }
 
@@ -247,8 +249,16 @@ impl<T: Class> Builder<T> {
             properties: Vec::new(),
             members: Vec::new(),
             base: ptr::null_mut(),
+            next: None,
             class: PhantomData,
         }
+    }
+
+    /// Instances are their own iterators where the interpreter awaits them, without an object in between. Python does not
+    /// see it: there is no `__next__`, and who calls `__await__`, a method, gets what that returns.
+    pub(crate) fn awaited_in_place(mut self, next: ffi::iternextfunc) -> Self {
+        self.next = Some(next);
+        self
     }
 
     /// A class that only native code makes instances of.
@@ -358,6 +368,15 @@ impl<T: Class> Builder<T> {
                 Owned::from_returned(ffi::PyType_FromSpecWithBases(&raw mut spec, bases.as_ptr()))?
             }
         };
+        if let Some(next) = self.next {
+            // SAFETY: a new class, which nobody uses yet. A heap type has room for all slots. They are filled in only now:
+            // a slot that is there when the class is made gets a wrapper that Python sees.
+            unsafe {
+                let class = class.as_ptr().cast::<ffi::PyTypeObject>();
+                (*class).tp_iternext = Some(next);
+                (*(*class).tp_as_async).am_await = Some(itself);
+            }
+        }
         T::class().0.store(class.clone().into_ptr().cast(), Ordering::Relaxed);
         let _ = py;
         Ok(class)
@@ -378,7 +397,10 @@ impl<T: Collected> Builder<T> {
 impl<T: Finalized> Builder<T> {
     /// Instances have a last word. They keep their memory on a freelist.
     pub(crate) fn finalized(self) -> Self {
-        let class = self.collected().replace_slot(ffi::Py_tp_dealloc, dealloc_finalized::<T> as *mut c_void);
+        let class = self
+            .collected()
+            .replace_slot(ffi::Py_tp_new, new_finalized::<T> as *mut c_void)
+            .replace_slot(ffi::Py_tp_dealloc, dealloc_finalized::<T> as *mut c_void);
         if T::SPEAKS { class.slot(ffi::Py_tp_finalize, finalize::<T> as *mut c_void) } else { class }
     }
 
@@ -419,6 +441,11 @@ impl WeakList {
     }
 }
 
+unsafe extern "C" fn itself(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: the interpreter calls the slot with an instance that is alive.
+    guard("am_await", |_| Ok(unsafe { Owned::from_borrowed(NonNull::new_unchecked(object)) }))
+}
+
 unsafe extern "C" fn new<T: Collected>(
     class: *mut ffi::PyTypeObject,
     _args: *mut ffi::PyObject,
@@ -437,6 +464,19 @@ unsafe extern "C" fn new<T: Collected>(
             Ok(instance)
         }
     })
+}
+
+/// Makes an instance of exactly the class by its freelist, of a subclass as any other.
+unsafe extern "C" fn new_finalized<T: Finalized>(
+    class: *mut ffi::PyTypeObject,
+    args: *mut ffi::PyObject,
+    kwargs: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    if class != T::class().get() {
+        // SAFETY: the arguments are those that the interpreter passed.
+        return unsafe { new::<T>(class, args, kwargs) };
+    }
+    guard("tp_new", |py| T::freelist().make_collected(py, T::default))
 }
 
 unsafe extern "C" fn dealloc_collected<T: Collected>(object: *mut ffi::PyObject) {

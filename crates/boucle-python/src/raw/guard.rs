@@ -6,6 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pyo3::exceptions::PySystemError;
 use pyo3::{PyErr, Python, ffi};
 
+use super::Owned;
+
 /// Says that a Python exception is set. It carries nothing: the interpreter has the exception.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Raised;
@@ -21,18 +23,71 @@ impl From<PyErr> for Raised {
     }
 }
 
+#[expect(clippy::unused_self, reason = "whoever takes an exception gives up the token that says there is one")]
 impl Raised {
-    /// Takes the exception back from the interpreter.
-    #[expect(clippy::unused_self, reason = "whoever takes an exception gives up the token that says there is one")]
+    /// Takes the exception back from the interpreter, for `PyO3`, which must put it back: when it drops an error inside of
+    /// a slot it does not know that the GIL is held, and puts the drop off.
     pub(crate) fn take(self, py: Python<'_>) -> PyErr {
         PyErr::take(py).unwrap_or_else(|| PySystemError::new_err("an error was reported without an exception"))
     }
+
+    /// Takes the exception back from the interpreter, with its traceback.
+    pub(crate) fn take_value(self, py: Python<'_>) -> Owned {
+        match fetch(py) {
+            Some(exception) => exception,
+            None => Self::from(self.take(py)).take_value(py),
+        }
+    }
+
+    /// Raises an exception that was taken back, unchanged.
+    pub(crate) fn put_back(_: Python<'_>, exception: Owned) -> Self {
+        // SAFETY: an exception that is alive, whose reference is given away, and so are those of its type and traceback.
+        unsafe {
+            #[cfg(Py_3_12)]
+            ffi::PyErr_SetRaisedException(exception.into_ptr());
+            #[cfg(not(Py_3_12))]
+            {
+                let class: *mut ffi::PyObject = exception.type_ptr().cast();
+                ffi::Py_INCREF(class);
+                let traceback = ffi::PyException_GetTraceback(exception.as_ptr());
+                ffi::PyErr_Restore(class, exception.into_ptr(), traceback);
+            }
+        }
+        Self
+    }
 }
 
-/// Drops an exception that was taken back. `PyO3` would put the drop of a reference off here, for it does not know that a
-/// slot holds the GIL: the exception, and all that its traceback refers to, would live on.
+/// The exception that is set, with its traceback; it is set no longer.
+fn fetch(_: Python<'_>) -> Option<Owned> {
+    // SAFETY: the references that the interpreter gives are ours.
+    unsafe {
+        #[cfg(Py_3_12)]
+        return Owned::from_returned(ffi::PyErr_GetRaisedException()).ok();
+        #[cfg(not(Py_3_12))]
+        {
+            let (mut class, mut value, mut traceback) =
+                (std::ptr::null_mut(), std::ptr::null_mut(), std::ptr::null_mut());
+            ffi::PyErr_Fetch(&raw mut class, &raw mut value, &raw mut traceback);
+            ffi::PyErr_NormalizeException(&raw mut class, &raw mut value, &raw mut traceback);
+            let traceback = Owned::from_returned(traceback).ok();
+            drop(Owned::from_returned(class));
+            let value = Owned::from_returned(value).ok()?;
+            if let Some(traceback) = traceback {
+                ffi::PyException_SetTraceback(value.as_ptr(), traceback.as_ptr());
+            }
+            Some(value)
+        }
+    }
+}
+
+/// The exception of an error of `PyO3`.
+pub(crate) fn value_of(py: Python<'_>, error: PyErr) -> Owned {
+    Raised::from(error).take_value(py)
+}
+
+/// Drops an error of `PyO3`, at once.
 pub(crate) fn discard(py: Python<'_>, error: PyErr) {
-    drop(error.into_value(py).into_bound(py));
+    drop(value_of(py, error));
 }
 
 /// What a slot can return, and which value says that it raised.
@@ -45,7 +100,7 @@ pub(crate) trait SlotValue {
     fn into_c(self) -> Self::C;
 }
 
-impl SlotValue for super::Owned {
+impl SlotValue for Owned {
     type C = *mut ffi::PyObject;
     const ERROR: Self::C = std::ptr::null_mut();
     fn into_c(self) -> Self::C {
@@ -53,11 +108,11 @@ impl SlotValue for super::Owned {
     }
 }
 
-impl SlotValue for Option<super::Owned> {
+impl SlotValue for Option<Owned> {
     type C = *mut ffi::PyObject;
     const ERROR: Self::C = std::ptr::null_mut();
     fn into_c(self) -> Self::C {
-        self.map_or(std::ptr::null_mut(), super::Owned::into_ptr)
+        self.map_or(std::ptr::null_mut(), Owned::into_ptr)
     }
 }
 

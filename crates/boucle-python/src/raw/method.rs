@@ -180,14 +180,17 @@ macro_rules! setter {
 /// A slot that takes the instance only and returns an object, of `fn(Python, This<Class>) -> Result<Owned>`; with `Option`
 /// nothing ends an iteration.
 macro_rules! unary {
-    ($class:ty, $name:literal, $function:path) => {{
+    ($class:ty, $name:literal, $function:path) => {
+        $crate::raw::method::unary!($class, $name, $function, typed) as *mut std::ffi::c_void
+    };
+    ($class:ty, $name:literal, $function:path, typed) => {{
         unsafe extern "C" fn call(this: *mut pyo3::ffi::PyObject) -> *mut pyo3::ffi::PyObject {
             $crate::raw::guard::guard(concat!(stringify!($class), ".", $name), |py| {
                 // SAFETY: the interpreter calls a slot with an instance of its class.
                 $function(py, unsafe { $crate::raw::This::<$class>::from_ptr(this) })
             })
         }
-        call as *mut std::ffi::c_void
+        call
     }};
 }
 

@@ -8,7 +8,7 @@ use pyo3::types::{PyDict, PyTuple};
 use pyo3::{ffi, intern};
 
 use super::{Parts, Task, as_future, begin, native, step};
-use crate::future::attributes::{assigned, cancel_message, generic_alias, initialise_with};
+use crate::future::attributes::{assigned, cancel_message, generic_alias, initialise_with, only_argument};
 use crate::future::{self, Future};
 use crate::imports;
 use crate::mutation::Mutation;
@@ -113,11 +113,13 @@ fn uncancel(_: Python<'_>, this: This<'_, Task>) -> Result<u32> {
     Ok(left)
 }
 
-fn set_result(_: Python<'_>, _: This<'_, Task>, _: Args<'_>) -> Result<()> {
+fn set_result(_: Python<'_>, _: This<'_, Task>, args: Args<'_>) -> Result<()> {
+    only_argument(args, "Task.set_result")?;
     Err(PyRuntimeError::new_err("Task does not support set_result operation").into())
 }
 
-fn set_exception(_: Python<'_>, _: This<'_, Task>, _: Args<'_>) -> Result<()> {
+fn set_exception(_: Python<'_>, _: This<'_, Task>, args: Args<'_>) -> Result<()> {
+    only_argument(args, "Task.set_exception")?;
     Err(PyRuntimeError::new_err("Task does not support set_exception operation").into())
 }
 
@@ -142,12 +144,7 @@ fn get_name(py: Python<'_>, this: This<'_, Task>) -> Result<Option<Owned>> {
 }
 
 fn set_name(py: Python<'_>, this: This<'_, Task>, args: Args<'_>) -> Result<()> {
-    match (args.get(0), args.count()) {
-        (Some(name), 1) => this.set_name(py, &name.to_owned()),
-        (_, count) => {
-            Err(PyTypeError::new_err(format!("Task.set_name() takes exactly one argument ({count} given)")).into())
-        }
-    }
+    this.set_name(py, &only_argument(args, "Task.set_name")?)
 }
 
 /// The keyword arguments of a call that takes no other, by name, `None` where one is not given.

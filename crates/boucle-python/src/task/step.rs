@@ -13,7 +13,7 @@ use crate::future::{self, Future, Outcome, outcome, soon};
 use crate::imports;
 use crate::mutation::Mutation;
 use crate::raw::call::{Sent, enter_context, exit_context, resume};
-use crate::raw::guard::discard;
+use crate::raw::guard::{discard, value_of};
 use crate::raw::{Owned, Raised, Result, This};
 
 /// The step of a queued task. What it waited for is done. The caller has made it the current task.
@@ -38,7 +38,7 @@ pub(super) fn wake_up(py: Python<'_>, this: This<'_, Task>, object: &Owned) -> R
         Some(future) => wake(py, this, future),
         None => match object.any(py).call_method0(intern!(py, "result")) {
             Ok(_) => step(py, this, None),
-            Err(error) => step(py, this, Some(exception_of(py, error))),
+            Err(error) => step(py, this, Some(value_of(py, error))),
         },
     };
     leave(py, this, result)
@@ -52,11 +52,11 @@ pub(super) fn step_once(py: Python<'_>, this: This<'_, Task>, exception: Option<
 }
 
 fn leave(py: Python<'_>, this: This<'_, Task>, result: Result<()>) -> Result<()> {
-    let raised = result.err().map(|raised| raised.take(py));
+    let raised = result.err().map(|raised| raised.take_value(py));
     current::leave(py, this)?;
     match raised {
         None => Ok(()),
-        Some(error) => Err(error.into()),
+        Some(exception) => Err(Raised::put_back(py, exception)),
     }
 }
 
@@ -67,14 +67,10 @@ fn wake(py: Python<'_>, this: This<'_, Task>, future: This<'_, Future>) -> Resul
         Ok(Outcome::Result(_)) => step(py, this, None),
         Ok(Outcome::Exception(exception)) => step(py, this, Some(exception)),
         Err(raised) => {
-            let error = raised.take(py);
-            step(py, this, Some(exception_of(py, error)))
+            let exception = raised.take_value(py);
+            step(py, this, Some(exception))
         }
     }
-}
-
-fn exception_of(py: Python<'_>, error: PyErr) -> Owned {
-    error.into_value(py).into_bound(py).into_any().into()
 }
 
 /// The first step, made at once, inside of the code that creates the task.
@@ -88,14 +84,14 @@ pub(super) fn start_eagerly(py: Python<'_>, this: This<'_, Task>) -> Result<()> 
         let left = exit_context(py, &this.context);
         result.and(left)
     });
-    let raised = result.err().map(|raised| raised.take(py));
+    let raised = result.err().map(|raised| raised.take_value(py));
     drop(current::swap(py, &owner, former.as_ref())?);
     if !as_future(this).is_pending() {
         drop(this.coroutine.take());
     }
     match raised {
         None => Ok(()),
-        Some(error) => Err(error.into()),
+        Some(exception) => Err(Raised::put_back(py, exception)),
     }
 }
 
@@ -160,9 +156,8 @@ fn throw(py: Python<'_>, coroutine: &Owned, exception: Owned) -> Result<Sent> {
 #[cold]
 fn fail(py: Python<'_>, this: This<'_, Task>, raised: Raised) -> Result<()> {
     let future = as_future(this);
-    let error = raised.take(py);
-    let ends = imports::ends_the_program(py, &error);
-    let exception = exception_of(py, error);
+    let exception = raised.take_value(py);
+    let ends = imports::ends_the_program(py, &exception);
     this.links.leave();
     if exception.any(py).is_instance(&imports::get(py).cancelled_error.any(py))? {
         future.set_cancelled_error(exception);
@@ -170,7 +165,7 @@ fn fail(py: Python<'_>, this: This<'_, Task>, raised: Raised) -> Result<()> {
     }
     future::set_exception(py, future, &exception)?;
     if ends {
-        return Err(PyErr::from_value(exception.any(py).to_owned()).into());
+        return Err(Raised::put_back(py, exception));
     }
     Ok(())
 }

@@ -1,0 +1,358 @@
+"""Who finds a task: all_tasks() and current_task(), from wherever they are asked."""
+
+import asyncio
+import gc
+import sys
+import threading
+import time
+import weakref
+
+import pytest
+
+import boucle
+from boucle._tasks import _asyncios_set
+from conftest import run_python
+
+needs_eager_tasks = pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in 3.12")
+
+
+async def forever():
+    await asyncio.get_running_loop().create_future()
+
+
+def in_a_thread(function, *args):
+    """What a function returns in a thread of its own."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function(*args)))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+async def end(*tasks):
+    """Cancel tasks and wait for their end."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+class TestAllTasks:
+    def test_names_imported_before_boucle_find_ours(self):
+        program = """
+from asyncio import all_tasks, current_task
+import asyncio
+import boucle
+async def main():
+    child = asyncio.ensure_future(asyncio.sleep(0))
+    assert type(child) is type(current_task()) is boucle.Task
+    assert all_tasks() == {current_task(), child}
+    await child
+    assert all_tasks() == {current_task()}
+boucle.run(main())
+"""
+        result = run_python("-W", "error", "-c", program)
+        assert (result.returncode, result.stderr) == (0, "")
+
+    def test_reloading_boucle_finds_each_task_once(self):
+        program = """
+import asyncio, importlib, boucle, boucle._tasks
+tasks = boucle._tasks._asyncios_set()
+for _ in range(2):
+    importlib.reload(boucle._tasks)
+    importlib.reload(boucle)
+assert tasks is boucle._tasks._asyncios_set()
+assert type(tasks).__mro__[1].__name__ == "WeakSet"
+async def main():
+    assert list(tasks) == [asyncio.current_task()]
+    assert len(tasks) == len(asyncio.all_tasks()) == 1
+boucle.run(main())
+"""
+        result = run_python("-W", "error", "-c", program)
+        assert (result.returncode, result.stderr) == (0, "")
+
+    def test_tasks_of_every_make_are_found_together(self, loop):
+        async def main():
+            makes = (asyncio.Task, asyncio.tasks._PyTask, boucle.Task)
+            tasks = {make(forever(), loop=loop) for make in makes} | {loop.create_task(forever())}
+            assert len(tasks) == 4
+            assert asyncio.all_tasks() == {asyncio.current_task(), *tasks}
+            await asyncio.sleep(0)
+            assert asyncio.all_tasks() == {asyncio.current_task(), *tasks}
+            await end(*tasks)
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+        loop.run_until_complete(main())
+        assert asyncio.all_tasks(loop) == set()
+
+    def test_only_tasks_of_the_loop_are_found(self, loop):
+        async def main():
+            return asyncio.all_tasks()
+
+        other = boucle.new_event_loop()
+        task = other.create_task(asyncio.sleep(0))
+        mine = loop.create_task(main())
+        assert loop.run_until_complete(mine) == {mine}
+        assert asyncio.all_tasks(other) == {task}
+        other.run_until_complete(task)
+        other.close()
+
+    def test_asyncios_set_answers_for_ours(self, own_loop):
+        tasks = _asyncios_set()
+        before = len(tasks)
+        task = own_loop.create_task(asyncio.sleep(0))
+        assert task in tasks
+        assert task in list(tasks)
+        assert len(tasks) == before + 1
+        assert "nothing of the kind" not in tasks
+        own_loop.run_until_complete(task)
+        assert task not in tasks
+        assert len(tasks) == before
+
+    def test_a_task_is_found_from_the_call_that_makes_it_until_it_is_done(self, loop):
+        found = []
+
+        async def main():
+            found.append(asyncio.all_tasks())
+
+        task = loop.create_task(main())
+        assert asyncio.all_tasks(loop) == {task}
+        task.add_done_callback(lambda task: found.append(asyncio.all_tasks()))
+        loop.run_until_complete(task)
+        assert found == [{task}, set()]
+
+    def test_another_thread_asks(self, loop):
+        async def main():
+            return in_a_thread(asyncio.all_tasks, loop), in_a_thread(asyncio.current_task, loop)
+
+        task = loop.create_task(main())
+        assert loop.run_until_complete(task) == ({task}, task)
+
+    def test_another_thread_asks_again_and_again(self, own_loop):
+        # asyncio gives up where its set of weak references changes too often meanwhile.
+        failures = []
+        done = threading.Event()
+
+        def ask():
+            while not done.is_set():
+                try:
+                    asyncio.all_tasks(own_loop)
+                except Exception as error:
+                    failures.append(error)
+
+        async def main():
+            for _ in range(100):
+                await asyncio.gather(*(asyncio.sleep(0) for _ in range(20)))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        own_loop.run_until_complete(main())
+        done.set()
+        thread.join()
+        assert failures == []
+
+    def test_a_finalizer_asks(self, loop):
+        found = []
+
+        class Thing:
+            def __del__(self):
+                found.append((asyncio.all_tasks(loop), asyncio.current_task(loop)))
+
+        async def main():
+            thing = Thing()
+            await asyncio.sleep(0)
+            return id(thing)
+
+        task = loop.create_task(main())
+        loop.run_until_complete(task)
+        # The coroutine's variables go at the end of its last step.
+        assert found == [({task}, task)]
+
+    def test_the_exception_handler_asks_about_a_destroyed_task(self, factory):
+        loop = factory()
+        found = []
+        loop.set_exception_handler(lambda loop, context: found.append({task.get_name() for task in context_tasks()}))
+
+        def context_tasks():
+            gc.collect()
+            return asyncio.all_tasks(loop)
+
+        async def main():
+            lost = loop.create_task(forever(), name="lost")
+            await asyncio.sleep(0)
+            lost._fut_waiter.itself = lost._fut_waiter
+            del lost
+            gc.collect()
+            return asyncio.all_tasks()
+
+        task = loop.create_task(main(), name="main")
+        assert loop.run_until_complete(task) == {task}
+        loop.close()
+        # Whether the one that is about to go is still found differs.
+        assert len(found) == 1
+        assert found[0] - {"lost"} == {"main"}
+
+    @needs_eager_tasks
+    def test_an_eager_task_is_found_while_it_starts(self, loop):
+        async def child():
+            return asyncio.all_tasks(), asyncio.current_task()
+
+        async def main():
+            loop.set_task_factory(lambda loop, coro, **options: boucle.Task(coro, loop=loop, eager_start=True))
+            task = loop.create_task(child())
+            assert task.done()
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+            found, current = task.result()
+            assert current is task
+            return found == {asyncio.current_task(), task}
+
+        assert loop.run_until_complete(main())
+
+
+class TestCurrentTask:
+    def test_a_task_finds_itself_in_each_step(self, loop):
+        async def main():
+            found = []
+            for _ in range(3):
+                found.append(asyncio.current_task())
+                await asyncio.sleep(0)
+            return found
+
+        tasks = [loop.create_task(main()) for _ in range(3)]
+        assert loop.run_until_complete(asyncio.gather(*tasks)) == [[task] * 3 for task in tasks]
+        assert asyncio.current_task(loop) is None
+
+    def test_callbacks_find_nobody(self, loop):
+        found = []
+
+        def ask(*args):
+            found.append(asyncio.current_task())
+
+        async def main():
+            loop.call_soon(ask)
+            loop.call_later(0, ask)
+            asyncio.current_task().add_done_callback(ask)
+            await asyncio.sleep(0.001)
+            loop.call_soon(ask)
+            await asyncio.sleep(0)
+
+        loop.run_until_complete(main())
+        assert found == [None] * 4
+
+    def test_a_task_may_be_entered_by_a_callback_between_the_steps_of_others(self, loop):
+        entered = []
+
+        def enter(task):
+            asyncio.tasks._enter_task(loop, task)
+            entered.append(asyncio.current_task())
+            asyncio.tasks._leave_task(loop, task)
+
+        async def main():
+            task = asyncio.current_task()
+            for make in (asyncio.Task, asyncio.tasks._PyTask, boucle.Task):
+                other = make(asyncio.sleep(0), loop=loop)
+                loop.call_soon(enter, task)
+                await other
+            assert entered == [task] * 3
+
+        loop.run_until_complete(main())
+
+    def test_other_threads_and_other_loops_have_none(self, loop, own_loop):
+        async def main():
+            with pytest.raises(RuntimeError, match="no running event loop"):
+                in_a_thread_or_raise(asyncio.current_task)
+            return asyncio.current_task(own_loop)
+
+        def in_a_thread_or_raise(function):
+            def run():
+                try:
+                    return function()
+                except RuntimeError as error:
+                    return error
+
+            raise in_a_thread(run)
+
+        assert loop.run_until_complete(main()) is None
+
+    def test_a_loop_that_sleeps_has_none(self, loop):
+        async def main():
+            waiting = loop.create_future()
+            found = []
+
+            def ask():
+                for _ in range(10_000):
+                    found.append(asyncio.current_task(loop))
+                    if found[-1] is None:
+                        break
+                    time.sleep(0.001)
+                loop.call_soon_threadsafe(waiting.set_result, None)
+
+            thread = threading.Thread(target=ask)
+            thread.start()
+            await waiting
+            thread.join()
+            assert found[-1] is None
+
+        loop.run_until_complete(main())
+
+    @needs_eager_tasks
+    def test_an_eager_start_inside_of_another(self, loop, classes):
+        _, kind = classes
+
+        def eagerly(coro):
+            return kind(coro, loop=loop, eager_start=True)
+
+        async def grandchild():
+            return asyncio.current_task()
+
+        async def child():
+            before = asyncio.current_task()
+            inner = eagerly(grandchild())
+            assert inner.result() is inner
+            assert asyncio.current_task() is before
+            await asyncio.sleep(0)
+            assert asyncio.current_task() is before
+            return before
+
+        async def main():
+            before = asyncio.current_task()
+            task = eagerly(child())
+            assert asyncio.current_task() is before
+            assert await task is task
+
+        loop.run_until_complete(main())
+
+    @needs_eager_tasks
+    def test_an_eager_start_from_a_callback(self, loop, classes):
+        _, kind = classes
+        found = []
+
+        async def child():
+            found.append(asyncio.current_task())
+
+        def callback():
+            found.append(kind(child(), loop=loop, eager_start=True))
+            found.append(asyncio.current_task())
+            loop.stop()
+
+        loop.call_soon(callback)
+        loop.run_forever()
+        assert found[0] is found[1]
+        assert found[2] is None
+
+    def test_a_task_that_is_done_does_not_live_on_as_the_current_one(self, loop):
+        alive = []
+
+        async def child():
+            alive.append(weakref.ref(asyncio.current_task()))
+
+        async def main():
+            loop.create_task(child())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            return alive[0]()
+
+        gc.disable()
+        try:
+            assert loop.run_until_complete(main()) is None
+        finally:
+            gc.enable()
