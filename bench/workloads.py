@@ -328,6 +328,22 @@ def future_ping_pong(loop, operations, stopwatch):
         loop.run_until_complete(main())
 
 
+@workload("gather of 10,000 tasks, for each", 50_000)
+def gather_many(loop, operations, stopwatch):
+    """Tasks that end in their first step, made and awaited by gather."""
+    size = min(operations, 10_000)
+
+    async def nothing():
+        pass
+
+    async def main():
+        for _ in range(operations // size):
+            await asyncio.gather(*(nothing() for _ in range(size)))
+
+    with stopwatch:
+        loop.run_until_complete(main())
+
+
 @workload("loop made, run and closed", 1_000, counted=(50, 250), loops_of_its_own=True)
 def loop_lifetime(loop, operations, stopwatch):
     """A new loop runs one callback, which stops it, and is closed."""

@@ -63,6 +63,17 @@ pub(crate) struct Future {
     unretrieved: Cell<bool>,
     /// Whether it has just been yielded by its own iterator.
     blocking: Cell<bool>,
+    /// What a task notes; here it takes no room.
+    task: TaskFlags,
+}
+
+/// The flags of a task.
+#[derive(Default)]
+pub(crate) struct TaskFlags {
+    /// Whether its next step throws `CancelledError` into the coroutine.
+    pub(crate) must_cancel: Cell<bool>,
+    /// Whether it is worth a report when the task is destroyed while it is pending.
+    pub(crate) reports_destruction: Cell<bool>,
 }
 
 /// What few futures have.
@@ -178,6 +189,12 @@ pub(crate) enum Outcome {
 }
 
 impl Future {
+    /// The flags of the task that it is.
+    #[inline]
+    pub(crate) fn task_flags(&self) -> &TaskFlags {
+        &self.task
+    }
+
     /// How far it is.
     #[inline]
     pub(crate) fn state(&self) -> State {

@@ -23,7 +23,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{ffi, intern};
 
-use crate::future::{Future, soon, tell_exception_handler};
+use crate::future::{Future, TaskFlags, soon, tell_exception_handler};
 use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::raw::call::{bind_builtin, copy_context, is_native_coroutine};
@@ -50,10 +50,6 @@ pub(crate) struct Task {
     cancel_requests: Cell<u32>,
     /// One more than its number in recordings; 0 before its first recorded step.
     number: Cell<u32>,
-    /// Whether its next step throws `CancelledError` into the coroutine.
-    must_cancel: Cell<bool>,
-    /// Whether it is worth a report when a task is destroyed while it is pending.
-    reports_destruction: Cell<bool>,
 }
 
 static TASK: TypeCell = TypeCell::new();
@@ -189,7 +185,7 @@ pub(crate) fn make(py: Python<'_>, owner: This<'_, LoopCore>, parts: Parts) -> R
 pub(crate) fn begin(py: Python<'_>, this: This<'_, Task>, parts: Parts) -> Result<()> {
     let Parts { coroutine, name, context, eager } = parts;
     if !is_native_coroutine(&coroutine) && !imports::is_coroutine(py, &coroutine)? {
-        this.reports_destruction.set(false);
+        this.flags().reports_destruction.set(false);
         let text = format!("a coroutine was expected, got {}", coroutine.any(py).repr()?);
         return Err(pyo3::exceptions::PyTypeError::new_err(text).into());
     }
@@ -202,9 +198,9 @@ pub(crate) fn begin(py: Python<'_>, this: This<'_, Task>, parts: Parts) -> Resul
         None => this.serial.set(registry::next_serial(py)),
     }
     let former = (this.coroutine.replace(Some(coroutine)), this.context.replace(Some(context)), this.waiter.take());
-    this.must_cancel.set(false);
+    this.flags().must_cancel.set(false);
     this.cancel_requests.set(0);
-    this.reports_destruction.set(true);
+    this.flags().reports_destruction.set(true);
     drop(former);
     if eager && is_running(py, this)? {
         return step::start_eagerly(py, this);
@@ -220,6 +216,11 @@ fn is_running(py: Python<'_>, this: This<'_, Task>) -> Result<bool> {
 }
 
 impl Task {
+    #[inline]
+    fn flags(&self) -> &TaskFlags {
+        self.future.task_flags()
+    }
+
     /// What it awaits, or has awaited until now.
     pub(crate) fn awaited(&self) -> Option<Owned> {
         self.waiter.get()
@@ -262,7 +263,7 @@ impl Task {
     }
 
     fn is_destroyed_pending(&self) -> bool {
-        self.future.is_pending() && self.reports_destruction.get()
+        self.future.is_pending() && self.flags().reports_destruction.get()
     }
 }
 

@@ -7,19 +7,32 @@
 //! * It is touched under the GIL only: objects are, and `Python` proves it for the rest.
 
 use std::cell::Cell;
+use std::mem::offset_of;
 use std::ptr::{self, NonNull};
 
 use pyo3::{Python, ffi};
 
-use super::class::Class;
+use super::class::{Class, Instance};
 use super::{Owned, This};
 
 /// Where an object stands in a list. It does not move while it is in one: it is part of a Python object.
-#[derive(Default)]
 pub(crate) struct Links {
     next: Cell<*const Links>,
     former: Cell<*const Links>,
-    object: Cell<*mut ffi::PyObject>,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self { next: Cell::new(ptr::null()), former: Cell::new(ptr::null()) }
+    }
+}
+
+/// A class whose instances stand in a list.
+pub(crate) trait Linked: Class {
+    /// Where in a value its links are.
+    const OFFSET: usize;
+    /// The links of an instance: those at the offset.
+    fn links(&self) -> &Links;
 }
 
 /// A list of instances of a class.
@@ -35,11 +48,10 @@ unsafe impl Sync for Head {}
 // SAFETY: the class is a name, nothing of it is held.
 unsafe impl<T> Sync for List<T> {}
 
-impl<T: Class> List<T> {
+impl<T: Linked> List<T> {
     /// An empty list.
     pub(crate) const fn new() -> Self {
-        let links =
-            Links { next: Cell::new(ptr::null()), former: Cell::new(ptr::null()), object: Cell::new(ptr::null_mut()) };
+        let links = Links { next: Cell::new(ptr::null()), former: Cell::new(ptr::null()) };
         Self { head: Head(links), class: std::marker::PhantomData }
     }
 
@@ -55,14 +67,14 @@ impl<T: Class> List<T> {
 
     /// Enters an object at the end, unless it is in the list.
     #[inline]
-    pub(crate) fn enter(&'static self, _: Python<'_>, object: This<'_, T>, links: impl FnOnce(&T) -> &Links) {
-        let links = links(&object);
-        if !links.object.get().is_null() {
+    pub(crate) fn enter(&'static self, _: Python<'_>, object: This<'_, T>) {
+        let links = object.links();
+        if !links.next.get().is_null() {
             return;
         }
+        assert!(ptr::eq(links, Self::links_of(object.as_ptr())), "the links are not where the class says");
         let head = self.head();
         let last = head.former.get();
-        links.object.set(object.as_ptr());
         links.next.set(head);
         links.former.set(last);
         head.former.set(links);
@@ -73,15 +85,27 @@ impl<T: Class> List<T> {
     /// Leaves the list, if in it.
     #[inline]
     pub(crate) fn leave(links: &Links) {
-        if links.object.replace(ptr::null_mut()).is_null() {
+        let (former, next) = (links.former.get(), links.next.replace(ptr::null()));
+        if next.is_null() {
             return;
         }
-        let (former, next) = (links.former.get(), links.next.get());
         // SAFETY: the neighbours are in the list, or its head: alive by the invariants.
         unsafe {
             (*former).next.set(next);
             (*next).former.set(former);
         }
+    }
+
+    /// How far into an object its links are.
+    const DISTANCE: usize = offset_of!(Instance<T>, value) + T::OFFSET;
+
+    fn links_of(object: *mut ffi::PyObject) -> *const Links {
+        object.cast::<u8>().wrapping_add(Self::DISTANCE).cast_const().cast()
+    }
+
+    /// The object that links in the list are of: `enter` has checked where they are.
+    fn object_of(links: *const Links) -> *mut ffi::PyObject {
+        links.cast_mut().cast::<u8>().wrapping_sub(Self::DISTANCE).cast()
     }
 
     /// References to all objects in the list, oldest first.
@@ -92,9 +116,7 @@ impl<T: Class> List<T> {
         unsafe {
             let mut links = (*head).next.get();
             while links != head {
-                if let Some(object) = NonNull::new((*links).object.get()) {
-                    all.push(Owned::from_borrowed(object));
-                }
+                all.push(Owned::from_borrowed(NonNull::new_unchecked(Self::object_of(links))));
                 links = (*links).next.get();
             }
         }

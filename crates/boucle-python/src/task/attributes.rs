@@ -53,7 +53,7 @@ fn initialise(
         return Err(PyTypeError::new_err("Task() missing required argument 'coro' (pos 1)").into());
     };
     this.links.leave();
-    this.reports_destruction.set(false);
+    this.flags().reports_destruction.set(false);
     initialise_with(py, as_future(this), owner)?;
     begin(
         py,
@@ -88,7 +88,7 @@ fn cancel_task(py: Python<'_>, this: This<'_, Task>, message: Option<Owned>) -> 
     {
         return Ok(true);
     }
-    this.must_cancel.set(true);
+    this.flags().must_cancel.set(true);
     future.set_cancel_message(message);
     Ok(true)
 }
@@ -107,7 +107,7 @@ fn uncancel(_: Python<'_>, this: This<'_, Task>) -> Result<u32> {
     }
     let left = this.cancel_requests.get().saturating_sub(1);
     if cfg!(Py_3_13) && left == 0 && this.cancel_requests.get() > 0 {
-        this.must_cancel.set(false);
+        this.flags().must_cancel.set(false);
     }
     this.cancel_requests.set(left);
     Ok(left)
@@ -237,7 +237,7 @@ pub(super) fn methods() -> Vec<ffi::PyMethodDef> {
 }
 
 fn must_cancel(_: Python<'_>, this: This<'_, Task>) -> Result<bool> {
-    Ok(this.must_cancel.get())
+    Ok(this.flags().must_cancel.get())
 }
 
 fn waiter(_: Python<'_>, this: This<'_, Task>) -> Result<Option<Owned>> {
@@ -245,11 +245,11 @@ fn waiter(_: Python<'_>, this: This<'_, Task>) -> Result<Option<Owned>> {
 }
 
 fn reports_destruction(_: Python<'_>, this: This<'_, Task>) -> Result<bool> {
-    Ok(this.reports_destruction.get())
+    Ok(this.flags().reports_destruction.get())
 }
 
 fn set_reports_destruction(py: Python<'_>, this: This<'_, Task>, value: Option<&Owned>) -> Result<()> {
-    this.reports_destruction.set(assigned(value)?.any(py).is_truthy()?);
+    this.flags().reports_destruction.set(assigned(value)?.any(py).is_truthy()?);
     Ok(())
 }
 

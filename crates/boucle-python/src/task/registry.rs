@@ -20,6 +20,8 @@
 //! * `_asyncio._register_task` for each task: the cost above.
 //! * Replacing `asyncio.all_tasks` by a function of our own: names imported before would not see it.
 
+use std::mem::offset_of;
+
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
@@ -32,12 +34,21 @@ static NEXT_SERIAL: GilCell<u64> = GilCell::new(1);
 
 /// Where a task stands in the list.
 #[derive(Default)]
+#[repr(transparent)]
 pub(crate) struct Links(list::Links);
 
 /// Enters the list, unless it is in it.
 #[inline]
 pub(super) fn enter(py: Python<'_>, task: This<'_, Task>) {
-    ALL.enter(py, task, |task| &task.links.0);
+    ALL.enter(py, task);
+}
+
+impl list::Linked for Task {
+    const OFFSET: usize = offset_of!(Task, links);
+
+    fn links(&self) -> &list::Links {
+        &self.links.0
+    }
 }
 
 impl Links {

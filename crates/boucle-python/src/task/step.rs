@@ -102,7 +102,7 @@ fn step(py: Python<'_>, this: This<'_, Task>, exception: Option<Owned>) -> Resul
         return Err(already_done(py, this, exception.as_ref()));
     }
     let mut exception = exception;
-    if this.must_cancel.get() {
+    if this.flags().must_cancel.get() {
         let cancels = match &exception {
             Some(exception) => exception.any(py).is_instance(&imports::get(py).cancelled_error.any(py))?,
             None => false,
@@ -110,7 +110,7 @@ fn step(py: Python<'_>, this: This<'_, Task>, exception: Option<Owned>) -> Resul
         if !cancels {
             exception = Some(future::make_cancelled_error(py, future)?);
         }
-        this.must_cancel.set(Mutation::MustCancelNotCleared.is_made());
+        this.flags().must_cancel.set(Mutation::MustCancelNotCleared.is_made());
     }
     drop(this.waiter.take());
     let Some(coroutine) = this.coroutine.get() else {
@@ -124,7 +124,7 @@ fn step(py: Python<'_>, this: This<'_, Task>, exception: Option<Owned>) -> Resul
         Ok(Sent::Yielded(yielded)) => wait_for(py, this, &yielded),
         Ok(Sent::Returned(result)) => {
             this.links.leave();
-            if this.must_cancel.replace(false) {
+            if this.flags().must_cancel.replace(false) {
                 // Cancelled right before the coroutine ended.
                 let message = future.cancel_message();
                 future::cancel(py, future, message).map(drop)
@@ -212,8 +212,10 @@ fn wait_for(py: Python<'_>, this: This<'_, Task>, yielded: &Owned) -> Result<()>
 /// A task that was asked to cancel while it ran cancels what it now awaits.
 #[inline]
 fn pass_cancellation_on(py: Python<'_>, this: This<'_, Task>, awaited: &Owned) -> Result<()> {
-    if this.must_cancel.get() && super::attributes::cancel_awaited(py, awaited, as_future(this).cancel_message())? {
-        this.must_cancel.set(false);
+    if this.flags().must_cancel.get()
+        && super::attributes::cancel_awaited(py, awaited, as_future(this).cancel_message())?
+    {
+        this.flags().must_cancel.set(false);
     }
     Ok(())
 }
