@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help demo test soak lint tidy sanitize conformance bench check clean
+.PHONY: help demo test soak lint tidy sanitize conformance downstream bench check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ sanitize: ## the tests of the core under the address sanitizer (nightly Rust; sk
 
 conformance: ## CPython's own asyncio tests on boucle, on every Python found; MODE=debug: in debug mode
 	@$(PYTHON) tools/conformance.py $(MODE)
+
+downstream: ## the released test suites of anyio and aiohttp, on asyncio and on boucle, test by test (an hour or less)
+	@$(PYTHON) tools/downstream.py
 
 bench: ## compare with asyncio and uvloop on the newest Python found
 	@$(PYTHON) tools/environments.py build --python one --with bench

@@ -152,6 +152,24 @@ def test_a_closed_descriptor_does_no_harm(loop, pair):
     assert loop.remove_writer(number)
 
 
+@pytest.mark.parametrize("side", ["reader", "writer"])
+def test_a_closed_file_object_is_still_known(loop, side):
+    ours, theirs = socket.socketpair()
+    add, remove = getattr(loop, f"add_{side}"), getattr(loop, f"remove_{side}")
+    add(ours, print)
+    key = loop._selector.get_map()[ours]
+    assert key.fileobj is ours
+    number = ours.fileno()
+    ours.close()
+    assert loop._selector.get_map()[ours].fd == number
+    assert remove(ours) is True
+    with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+        remove(ours)
+    with pytest.raises(ValueError, match="Invalid file descriptor: -1"):
+        add(ours, print)
+    theirs.close()
+
+
 def test_a_reused_number_can_be_watched_again(own_loop):
     # asyncio's loop keeps the stale entry and never calls back.
     ran = []

@@ -92,12 +92,14 @@ class _Map(Mapping):
 
     def __init__(self, loop):
         self._keys = {}
-        for fd, reader, writer in loop._watches():
+        for fd, fileobj, reader, writer in loop._watches():
             events = (selectors.EVENT_READ if reader else 0) | (selectors.EVENT_WRITE if writer else 0)
-            self._keys[fd] = selectors.SelectorKey(fd, fd, events, (reader, writer))
+            self._keys[fd] = selectors.SelectorKey(fileobj, fd, events, (reader, writer))
 
     def __getitem__(self, fileobj):
-        return self._keys[fileobj if isinstance(fileobj, int) else fileobj.fileno()]
+        # One that was closed has no number any more, and is still known.
+        known = (key for key in self._keys.values() if key.fileobj is fileobj)
+        return next(known, None) or self._keys[fileobj if isinstance(fileobj, int) else fileobj.fileno()]
 
     def __len__(self):
         return len(self._keys)

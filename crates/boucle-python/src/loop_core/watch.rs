@@ -5,6 +5,7 @@ use std::os::fd::RawFd;
 
 use boucle_core::reactor::epoll::{Epoll, Waiter};
 use boucle_core::reactor::{Event, Interest, Reactor as _, Token};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use pyo3::{ffi, intern};
@@ -14,13 +15,16 @@ use crate::errors::to_py_err;
 use crate::handle::{self, Callback};
 use crate::imports;
 use crate::raw::args::Arg;
+use crate::raw::guard::discard;
 use crate::raw::{Args, Owned, Result, This, method};
 
 /// The two callbacks of a descriptor.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Watch {
     pub(super) reader: Option<Owned>,
     pub(super) writer: Option<Owned>,
+    /// What was given as the descriptor: a file object that has been closed has no number any more, and is still known.
+    given: Option<Owned>,
 }
 
 /// Which of the two.
@@ -82,9 +86,9 @@ impl Reactor {
     }
 
     /// Sets a callback. Returns the one it replaces.
-    fn set(&mut self, fd: RawFd, side: Side, handle: Owned) -> boucle_core::Result<Option<Owned>> {
+    fn set(&mut self, fd: RawFd, given: Owned, side: Side, handle: Owned) -> boucle_core::Result<Option<Owned>> {
         let Some(&token) = self.tokens.get(&fd) else {
-            let mut watch = Watch::default();
+            let mut watch = Watch { given: Some(given), ..Watch::default() };
             *watch.side(side) = Some(handle);
             let interest = watch.interest();
             let token = self.epoll.register(fd, interest, watch)?;
@@ -118,14 +122,31 @@ impl Reactor {
         Ok(removed)
     }
 
+    /// The number under which a file object is watched.
+    fn number_of(&mut self, object: &Owned) -> Option<RawFd> {
+        let epoll = &mut self.epoll;
+        self.tokens
+            .iter()
+            .find(|(_, token)| {
+                epoll.source(**token).is_some_and(|watch| watch.given.as_ref().is_some_and(|given| given.is(object)))
+            })
+            .map(|(fd, _)| *fd)
+    }
+
+    /// Everything that was given as a descriptor.
+    pub(super) fn given(&self) -> impl Iterator<Item = &Owned> {
+        self.epoll.registrations().filter_map(|one| one.source.given.as_ref())
+    }
+
     /// Every handle that is watched for.
     pub(super) fn handles(&self) -> impl Iterator<Item = &Owned> {
         self.epoll.registrations().flat_map(|one| one.source.reader.iter().chain(&one.source.writer))
     }
 }
 
-/// The number of a descriptor, given as one or by an object with `fileno()`. The errors are those of `selectors`.
-fn descriptor(py: Python<'_>, given: Arg<'_>) -> Result<RawFd> {
+/// The number of a descriptor, given as one or by an object with `fileno()`; that of a closed object is the one under which
+/// it is watched. The errors are those of `selectors`.
+fn descriptor(py: Python<'_>, this: This<'_, LoopCore>, given: Arg<'_>) -> Result<RawFd> {
     let given = given.any(py);
     if let Ok(fd) = given.extract::<RawFd>()
         && fd >= 0
@@ -133,7 +154,17 @@ fn descriptor(py: Python<'_>, given: Arg<'_>) -> Result<RawFd> {
         return Ok(fd);
     }
     let function = py.import("selectors")?.getattr(intern!(py, "_fileobj_to_fd"))?;
-    Ok(function.call1((given,))?.extract()?)
+    match function.call1((given,)) {
+        Ok(fd) => Ok(fd.extract()?),
+        Err(error) if error.is_instance_of::<PyValueError>(py) => {
+            let known =
+                this.reactor.borrow_mut().as_mut().and_then(|reactor| reactor.number_of(&given.to_owned().into()));
+            let Some(fd) = known else { return Err(error.into()) };
+            discard(py, error);
+            Ok(fd)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn add(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>, side: Side, name: &str) -> Result<Owned> {
@@ -144,10 +175,11 @@ fn add(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>, side: Side, nam
         return args.forward(&class.getattr(name)?.into(), &this.to_owned());
     };
     this.check_open()?;
-    let fd = descriptor(py, fd)?;
+    let given = fd.to_owned();
+    let fd = descriptor(py, this, fd)?;
     let handle = Callback { function, args: args.from(2), context: None }.repeating(py, this)?;
     let replaced = match this.reactor.borrow_mut().as_mut() {
-        Some(reactor) => reactor.set(fd, side, handle.clone()),
+        Some(reactor) => reactor.set(fd, given, side, handle.clone()),
         None => Ok(None),
     };
     if let Some(replaced) = replaced.map_err(|error| to_py_err(&error))? {
@@ -158,7 +190,7 @@ fn add(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>, side: Side, nam
 
 fn remove(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>, side: Side) -> Result<bool> {
     let Some(fd) = args.get(0).filter(|_| !this.closed.get()) else { return Ok(false) };
-    let fd = descriptor(py, fd)?;
+    let fd = descriptor(py, this, fd)?;
     let removed = match this.reactor.borrow_mut().as_mut() {
         Some(reactor) => reactor.unset(fd, side),
         None => Ok(None),
@@ -197,14 +229,16 @@ fn set_signals(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Resu
     Ok(())
 }
 
-/// What is watched: a list of `(fd, reader, writer)`.
+/// What is watched: a list of `(fd, given, reader, writer)`; `given` is the file object, or the number.
 fn watches(py: Python<'_>, this: This<'_, LoopCore>) -> Result<Owned> {
     let watches: Vec<_> = this.reactor.borrow().as_ref().map_or_else(Vec::new, |reactor| {
         let entries = reactor.epoll.registrations();
-        entries.map(|one| (one.fd, one.source.reader.clone(), one.source.writer.clone())).collect()
+        entries.map(|one| (one.fd, one.source.clone())).collect()
     });
-    let rows = watches.iter().map(|(fd, reader, writer)| {
-        (*fd, reader.as_ref().map(|handle| handle.any(py)), writer.as_ref().map(|handle| handle.any(py)))
+    let rows = watches.iter().map(|(fd, watch)| {
+        let [given, reader, writer] =
+            [&watch.given, &watch.reader, &watch.writer].map(|object| object.as_ref().map(|object| object.any(py)));
+        (*fd, given, reader, writer)
     });
     Ok(PyList::new(py, rows.collect::<Vec<_>>())?.into_any().into())
 }
