@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import sys
 
 import pytest
 
@@ -80,6 +81,8 @@ OTHER_TEXT = {
     "throw of nothing",
     "throw of a number",
 }
+if sys.version_info >= (3, 14):
+    OTHER_TEXT |= {"deleting _log_traceback", "deleting _cancel_message", "deleting _log_destroy_pending"}
 
 
 @pytest.mark.parametrize("what", WRONG_CALLS)
