@@ -1,10 +1,12 @@
 """Who finds a task: all_tasks() and current_task(), from wherever they are asked."""
 
 import asyncio
+import contextlib
 import gc
 import sys
 import threading
 import time
+import types
 import weakref
 
 import pytest
@@ -358,3 +360,14 @@ class TestCurrentTask:
             assert loop.run_until_complete(main()) is None
         finally:
             gc.enable()
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_python_that_keeps_its_tasks_elsewhere(monkeypatch, native):
+    """What the error says helps: with asyncio's own tasks there is nothing to find."""
+    from boucle import _tasks
+
+    monkeypatch.setattr(_tasks, "_asyncios_set", lambda: None)
+    monkeypatch.setattr(_tasks, "_boucle", types.SimpleNamespace(native_tasks=native))
+    with pytest.raises(ImportError, match="set BOUCLE_TASKS=c") if native else contextlib.nullcontext():
+        _tasks.make_visible()

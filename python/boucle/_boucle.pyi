@@ -23,12 +23,14 @@ __all__ = [
     "TimerHandle",
     "__version__",
     "_all_tasks",
+    "native_tasks",
     "places_are_readable",
 ]
 
 def _all_tasks() -> list[asyncio.Task[Any]]: ...
 
 __version__: str
+native_tasks: bool
 places_are_readable: bool
 
 @disjoint_base

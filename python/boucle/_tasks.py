@@ -35,12 +35,15 @@ def _asyncios_set():
 
 
 def make_visible():
-    """Let ``asyncio.all_tasks()`` find boucle's tasks. Raises ImportError where Python keeps its tasks elsewhere."""
+    """Let ``asyncio.all_tasks()`` find boucle's tasks.
+
+    Raises ImportError where Python keeps its tasks elsewhere, unless loops make asyncio's own tasks.
+    """
     tasks = _asyncios_set()
-    if tasks is None:
+    if type(tasks) is weakref.WeakSet:
+        tasks.__class__ = Tasks
+    elif tasks is None and _boucle.native_tasks:
         raise ImportError(
             "boucle does not know where this version of Python keeps asyncio's tasks; "
             "set BOUCLE_TASKS=c to use asyncio's own tasks"
         )
-    if type(tasks) is weakref.WeakSet:
-        tasks.__class__ = Tasks

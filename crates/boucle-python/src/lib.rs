@@ -58,6 +58,8 @@ mod _boucle {
         for (name, class) in classes.iter().chain(&others) {
             module.add(*name, class.any(py))?;
         }
+        // Whether loops make tasks and futures of ours: see settings.
+        module.add("native_tasks", settings::native_tasks())?;
         // Whether steps are recorded with their places: false where this Python lays its frames out in an unknown way.
         module.add("places_are_readable", readable)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
