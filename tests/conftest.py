@@ -87,3 +87,19 @@ def run_python(*arguments, stdin="", timeout=120, **environment):
 def run_boucle(*arguments, **options):
     """Run the command boucle."""
     return run_python("-c", "import sys; from boucle._cli import main; sys.exit(main())", *arguments, **options)
+
+
+class FailureError(Exception):
+    """What fail() raises, and nothing else."""
+
+
+async def succeed():
+    pass
+
+
+async def wait(future):
+    await future
+
+
+async def fail():
+    raise FailureError

@@ -10,7 +10,7 @@ import weakref
 import pytest
 
 import boucle
-from conftest import run_turns
+from conftest import FailureError, run_turns, succeed, wait
 
 # Where tasks run, and of which class they are. asyncio's own is the oracle.
 PLACES = {
@@ -23,10 +23,6 @@ PLACES = {
 
 class Thing:
     """Something whose death shows."""
-
-
-class FailureError(Exception):
-    """An exception whose death shows."""
 
 
 @pytest.fixture(params=PLACES)
@@ -48,18 +44,6 @@ def without_collector():
     gc.disable()
     yield
     gc.enable()
-
-
-async def succeed():
-    pass
-
-
-async def wait(future):
-    await future
-
-
-async def fail():
-    raise FailureError
 
 
 @pytest.mark.usefixtures("without_collector")

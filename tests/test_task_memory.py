@@ -10,25 +10,9 @@ import tracemalloc
 import pytest
 
 import boucle
-from conftest import run_python
+from conftest import FailureError, fail, run_python, succeed, wait
 
 LOOPS = {"boucle": boucle.new_event_loop, "ours on asyncio's loop": asyncio.SelectorEventLoop}
-
-
-class FailureError(Exception):
-    pass
-
-
-async def succeed():
-    pass
-
-
-async def wait(future):
-    await future
-
-
-async def fail():
-    raise FailureError
 
 
 async def finished(loop, count):

@@ -141,6 +141,20 @@ unsafe fn field<T: Copy>(object: *const PyObject, offset: usize) -> T {
     unsafe { object.cast::<u8>().add(offset).cast::<T>().read_unaligned() }
 }
 
+/// What stands where the code of a coroutine's frame should: its address, if the table of offsets is right.
+///
+/// # Safety
+///
+/// `object` is a coroutine that is alive.
+#[cfg(Py_3_11)]
+unsafe fn code_address(object: *const PyObject) -> usize {
+    // SAFETY: within the object, whose size is larger in every version.
+    let code: usize = unsafe { field(object, layout::FRAME + layout::CODE) };
+    #[cfg(Py_3_14)]
+    let code = code & !layout::TAG;
+    code
+}
+
 /// # Safety
 ///
 /// `object` is a coroutine that is alive. The code is that of a frame only while it has one: before 3.11 a coroutine that
@@ -165,10 +179,7 @@ unsafe fn read_code(object: *const PyObject) -> Option<NonNull<PyObject>> {
         if field::<i8>(object, layout::STATE) >= 0 {
             return None;
         }
-        let code: usize = field(object, layout::FRAME + layout::CODE);
-        #[cfg(Py_3_14)]
-        let code = code & !layout::TAG;
-        NonNull::new(code as *mut PyObject)
+        NonNull::new(code_address(object) as *mut PyObject)
     }
 }
 
@@ -217,10 +228,7 @@ unsafe fn read_state(object: *const PyObject) -> State {
         if field::<i8>(object, layout::STATE) != layout::SUSPENDED_IN_AWAIT {
             return State::Ended;
         }
-        let code: usize = field(object, layout::FRAME + layout::CODE);
-        #[cfg(Py_3_14)]
-        let code = code & !layout::TAG;
-        let Some(code) = NonNull::new(code as *mut PyObject) else { return State::Ended };
+        let Some(code) = NonNull::new(code_address(object) as *mut PyObject) else { return State::Ended };
         let instruction: usize = field(object, layout::FRAME + layout::INSTRUCTION);
         let first = code.as_ptr() as usize + (*ffi::Py_TYPE(code.as_ptr())).tp_basicsize as usize;
         State::Suspended(Suspended { code, offset: instruction.saturating_sub(first) as u32 })
@@ -322,11 +330,8 @@ pub(crate) fn check(py: Python<'_>) -> PyResult<bool> {
 /// Whether the field that should hold the code does.
 #[cfg(Py_3_11)]
 fn is_plausible(coroutine: &Owned, code: usize) -> bool {
-    // SAFETY: within the object, whose size is larger in every version.
-    let read: usize = unsafe { field(coroutine.as_ptr(), layout::FRAME + layout::CODE) };
-    #[cfg(Py_3_14)]
-    let read = read & !layout::TAG;
-    read == code
+    // SAFETY: a coroutine that is alive.
+    unsafe { code_address(coroutine.as_ptr()) == code }
 }
 
 /// Whether the field that should hold the code does.

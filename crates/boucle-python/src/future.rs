@@ -252,17 +252,17 @@ impl Future {
         result
     }
 
-    /// Reads what few futures have.
-    fn read_rare<R>(&self, read: impl FnOnce(&Rare) -> Option<R>) -> Option<R> {
-        let rare = self.rare.take()?;
-        let result = read(&rare);
+    /// Reads what few futures have, or takes it; nothing where there is none. `look` runs no Python.
+    fn look_at_rare<R>(&self, look: impl FnOnce(&mut Rare) -> Option<R>) -> Option<R> {
+        let mut rare = self.rare.take()?;
+        let result = look(&mut rare);
         self.rare.set(Some(rare));
         result
     }
 
     /// What was passed to `cancel`.
     pub(crate) fn cancel_message(&self) -> Option<Owned> {
-        self.read_rare(|rare| rare.cancel_message.clone())
+        self.look_at_rare(|rare| rare.cancel_message.clone())
     }
 
     /// Keeps what was passed to `cancel`.
@@ -281,19 +281,16 @@ impl Future {
 
     /// Takes the error that ended a task as cancelled.
     pub(crate) fn take_cancelled_error(&self) -> Option<Owned> {
-        let mut rare = self.rare.take()?;
-        let error = rare.cancelled_error.take();
-        self.rare.set(Some(rare));
-        error
+        self.look_at_rare(|rare| rare.cancelled_error.take())
     }
 
     fn has_cancelled_error(&self) -> bool {
-        self.read_rare(|rare| rare.cancelled_error.as_ref().map(drop)).is_some()
+        self.look_at_rare(|rare| rare.cancelled_error.as_ref().map(drop)).is_some()
     }
 
     /// Where it was made, in debug mode.
     pub(crate) fn source_traceback(&self) -> Option<Owned> {
-        self.read_rare(|rare| rare.source_traceback.clone())
+        self.look_at_rare(|rare| rare.source_traceback.clone())
     }
 
     /// Raises what asyncio raises about an instance whose `__init__` has not run.
@@ -356,7 +353,7 @@ pub(crate) fn set_exception(py: Python<'_>, this: This<'_, Future>, exception: &
         if !cfg!(Py_3_13) {
             return Err(PyTypeError::new_err(text).into());
         }
-        let instead = PyRuntimeError::new_err(text).into_value(py).into_bound(py).into_any();
+        let instead = py.get_type::<PyRuntimeError>().call1((text,))?;
         instead.setattr(intern!(py, "__cause__"), &exception)?;
         instead.setattr(intern!(py, "__context__"), &exception)?;
         exception = instead;
@@ -372,6 +369,7 @@ pub(crate) fn set_exception(py: Python<'_>, this: This<'_, Future>, exception: &
     Ok(())
 }
 
+/// Whether an object is a class of exceptions.
 fn is_exception_class(object: &Bound<'_, PyAny>) -> bool {
     object
         .cast::<pyo3::types::PyType>()
@@ -429,12 +427,7 @@ pub(crate) fn outcome(py: Python<'_>, this: This<'_, Future>) -> Result<Outcome>
         State::Failed => {
             this.unretrieved.set(Mutation::NeverRetrieved.is_made());
             let exception = this.outcome.get().unwrap_or_else(|| Owned::none(py));
-            let traceback = this.rare.take().and_then(|mut rare| {
-                let traceback = rare.traceback.take();
-                this.rare.set(Some(rare));
-                traceback
-            });
-            let traceback = traceback.unwrap_or_else(|| Owned::none(py));
+            let traceback = this.look_at_rare(|rare| rare.traceback.take()).unwrap_or_else(|| Owned::none(py));
             exception.any(py).setattr(intern!(py, "__traceback__"), traceback.any(py))?;
             Ok(Outcome::Exception(exception))
         }
@@ -470,7 +463,7 @@ pub(crate) fn make_cancelled_error(py: Python<'_>, this: This<'_, Future>) -> Re
     let message = this.cancel_message().filter(|message| !message.is_none());
     let error = imports::cancelled_error(py, message.as_ref())?;
     // Before 3.11 each who asks gets an error of its own, with the one that ended the task as its context.
-    if let Some(saved) = this.read_rare(|rare| rare.cancelled_error.clone()) {
+    if let Some(saved) = this.look_at_rare(|rare| rare.cancelled_error.clone()) {
         error.any(py).setattr(intern!(py, "__context__"), saved.any(py))?;
     }
     Ok(error)

@@ -68,11 +68,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     let imports = Imports {
         handle: asyncio.getattr("Handle")?.into(),
         timer_handle: asyncio.getattr("TimerHandle")?.into(),
-        shared_handle: py
-            .import("asyncio.events")?
-            .getattr("_ThreadSafeHandle")
-            .or_else(|_| asyncio.getattr("Handle"))?
-            .into(),
+        shared_handle: events.getattr("_ThreadSafeHandle").or_else(|_| asyncio.getattr("Handle"))?.into(),
         base_event_loop: base_events.getattr("BaseEventLoop")?.into(),
         extract_stack: format_helpers.getattr("extract_stack")?.into(),
         context: PyString::intern(py, "context").into_any().into(),

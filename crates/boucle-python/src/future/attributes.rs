@@ -89,7 +89,7 @@ fn add_done_callback(py: Python<'_>, this: This<'_, Future>, args: Args<'_>) -> 
 }
 
 /// Adds a callback, or has it called soon where the future is done.
-pub(crate) fn add_callback(py: Python<'_>, this: This<'_, Future>, callback: Owned, context: Owned) -> Result<()> {
+fn add_callback(py: Python<'_>, this: This<'_, Future>, callback: Owned, context: Owned) -> Result<()> {
     if this.is_pending() {
         this.waiters.add(Waiter::Callback(callback, context));
         return Ok(());
@@ -254,14 +254,14 @@ fn blocking(_: Python<'_>, this: This<'_, Future>) -> Result<bool> {
     Ok(this.blocking.get() && !this.owner.object().is_empty())
 }
 
-fn set_blocking(py: Python<'_>, this: This<'_, Future>, value: Option<&Owned>) -> Result<()> {
+fn set_blocking(py: Python<'_>, this: This<'_, Future>, value: Option<Owned>) -> Result<()> {
     this.check_initialised()?;
     this.blocking.set(assigned(value)?.any(py).is_truthy()?);
     Ok(())
 }
 
 /// The value that is assigned. Raises where the attribute is deleted instead.
-pub(crate) fn assigned(value: Option<&Owned>) -> Result<&Owned> {
+pub(crate) fn assigned(value: Option<Owned>) -> Result<Owned> {
     value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute").into())
 }
 
@@ -270,7 +270,7 @@ fn log_traceback(_: Python<'_>, this: This<'_, Future>) -> Result<bool> {
     Ok(this.unretrieved.get())
 }
 
-fn set_log_traceback(py: Python<'_>, this: This<'_, Future>, value: Option<&Owned>) -> Result<()> {
+fn set_log_traceback(py: Python<'_>, this: This<'_, Future>, value: Option<Owned>) -> Result<()> {
     if assigned(value)?.any(py).is_truthy()? {
         return Err(PyValueError::new_err("_log_traceback can only be set to False").into());
     }
@@ -305,8 +305,8 @@ fn message(_: Python<'_>, this: This<'_, Future>) -> Result<Option<Owned>> {
     Ok(this.cancel_message())
 }
 
-fn set_message(_: Python<'_>, this: This<'_, Future>, value: Option<&Owned>) -> Result<()> {
-    this.set_cancel_message(Some(assigned(value)?.clone()));
+fn set_message(_: Python<'_>, this: This<'_, Future>, value: Option<Owned>) -> Result<()> {
+    this.set_cancel_message(Some(assigned(value)?));
     Ok(())
 }
 
@@ -326,11 +326,7 @@ pub(super) fn properties() -> Vec<ffi::PyGetSetDef> {
         property(
             c"_asyncio_future_blocking",
             getter!(Future, "_asyncio_future_blocking", blocking),
-            Some(setter!(Future, "_asyncio_future_blocking", |py, this, value: Option<Owned>| set_blocking(
-                py,
-                this,
-                value.as_ref()
-            ))),
+            Some(setter!(Future, "_asyncio_future_blocking", set_blocking)),
         ),
         property(c"_loop", getter!(Future, "_loop", owner), None),
         property(c"_callbacks", getter!(Future, "_callbacks", callbacks), None),
@@ -339,21 +335,13 @@ pub(super) fn properties() -> Vec<ffi::PyGetSetDef> {
         property(
             c"_log_traceback",
             getter!(Future, "_log_traceback", log_traceback),
-            Some(setter!(Future, "_log_traceback", |py, this, value: Option<Owned>| set_log_traceback(
-                py,
-                this,
-                value.as_ref()
-            ))),
+            Some(setter!(Future, "_log_traceback", set_log_traceback)),
         ),
         property(c"_source_traceback", getter!(Future, "_source_traceback", source_traceback), None),
         property(
             c"_cancel_message",
             getter!(Future, "_cancel_message", message),
-            Some(setter!(Future, "_cancel_message", |py, this, value: Option<Owned>| set_message(
-                py,
-                this,
-                value.as_ref()
-            ))),
+            Some(setter!(Future, "_cancel_message", set_message)),
         ),
     ];
     if cfg!(Py_3_14) {

@@ -6,11 +6,11 @@
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::PyTuple;
 use pyo3::{ffi, intern};
 
 use super::attributes::only_argument;
-use super::{Future, Outcome, outcome, raise_outcome};
+use super::{Future, Outcome, is_exception_class, outcome, raise_outcome};
 use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
 use crate::raw::freelist::Freelist;
 use crate::raw::{Args, Class, Owned, Result, This, TypeCell, method, unary};
@@ -163,10 +163,7 @@ fn throw(py: Python<'_>, this: This<'_, Awaiting>, args: Args<'_>) -> Result<Own
             return Err(PyTypeError::new_err("instance exception may not have a separate value").into());
         }
         kind
-    } else if kind
-        .cast::<PyType>()
-        .is_ok_and(|kind| kind.is_subclass_of::<pyo3::exceptions::PyBaseException>().unwrap_or(false))
-    {
+    } else if is_exception_class(&kind) {
         match value {
             None => kind.call0()?,
             Some(value) if value.is_instance(&kind)? => value,

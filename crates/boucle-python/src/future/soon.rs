@@ -9,10 +9,16 @@ use pyo3::Python;
 use super::Future;
 use super::waiters::Waiter;
 use crate::imports;
-use crate::loop_core::tasks;
+use crate::loop_core::{LoopCore, tasks};
 use crate::raw::call;
 use crate::raw::{Owned, Result, This};
 use crate::task::{self, Task};
+
+/// Does `work` on the loop of a future, if that is ours and no program can tell it from `call_soon`.
+#[inline]
+fn natively<R>(py: Python<'_>, of: This<'_, Future>, work: impl FnOnce(This<'_, LoopCore>) -> R) -> Option<R> {
+    of.owner.with(|core| tasks::takes_tasks(py, core).then(|| work(core))).flatten()
+}
 
 /// Calls `callback(argument)` soon on the loop of a future, in a context.
 pub(crate) fn call_soon(
@@ -22,10 +28,7 @@ pub(crate) fn call_soon(
     argument: Option<&Owned>,
     context: &Owned,
 ) -> Result<()> {
-    let natively = of
-        .owner
-        .with(|core| tasks::takes_tasks(py, core).then(|| tasks::call_soon(py, core, callback, argument, context)));
-    if let Some(Some(called)) = natively {
+    if let Some(called) = natively(py, of, |core| tasks::call_soon(py, core, callback, argument, context)) {
         return called;
     }
     let Some(owner) = of.owner.object().get() else { return Ok(()) };
@@ -49,11 +52,10 @@ pub(crate) fn tell(py: Python<'_>, future: This<'_, Future>, waiter: Waiter) -> 
 #[inline]
 pub(crate) fn step_soon(py: Python<'_>, task: This<'_, Task>, future: Option<This<'_, Future>>) -> Result<()> {
     let of = task::as_future(task);
-    if task.is_exact() {
-        let queued = of.owner.with(|core| tasks::takes_tasks(py, core).then(|| tasks::step_soon(core, task)));
-        if let Some(Some(queued)) = queued {
-            return queued;
-        }
+    if task.is_exact()
+        && let Some(queued) = natively(py, of, |core| tasks::step_soon(core, task))
+    {
+        return queued;
     }
     let object = task.to_owned();
     let callback = if future.is_some() { task::wakeup(py, &object) } else { task::step_callback(py, &object) }?;

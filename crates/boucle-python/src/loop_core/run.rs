@@ -15,6 +15,7 @@ use pyo3::{ffi, intern};
 
 use super::{CurrentTask, Item, LoopCore, tasks};
 use crate::raw::call::check_signals;
+use crate::raw::guard::afterwards;
 use crate::raw::{Args, Owned, Raised, Result, This, gil, method};
 use crate::task::{self, Task, current, step};
 use crate::witness::{self, Witness};
@@ -51,9 +52,7 @@ fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
                 break result;
             }
         };
-        let raised = result.err().map(|raised| raised.take_value(py));
-        forget_current(py, this)?;
-        raised.map_or(Ok(()), |exception| Err(Raised::put_back(py, exception)))
+        afterwards(py, result, || forget_current(py, this))
     });
     this.current.set(None);
     drop(this.ring.take());

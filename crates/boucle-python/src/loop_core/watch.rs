@@ -250,6 +250,6 @@ pub(super) fn methods() -> [ffi::PyMethodDef; 6] {
         method!(LoopCore, "_remove_reader", args remove_reader, "Ends that. Whether there was a reader."),
         method!(LoopCore, "_remove_writer", args remove_writer, "Ends that. Whether there was a writer."),
         method!(LoopCore, "_set_signals", args set_signals, "_set_signals($self, fd, handled, /)\n--\n\nSays which descriptor brings signals, and whether any has a handler."),
-        method!(LoopCore, "_watches", watches, "A list of (fd, reader, writer)."),
+        method!(LoopCore, "_watches", watches, "A list of (fd, given, reader, writer)."),
     ]
 }

@@ -57,6 +57,13 @@ impl Raised {
     }
 }
 
+/// Does work that must be done also after a failure, and only without an exception set; then raises what had failed.
+pub(crate) fn afterwards(py: Python<'_>, result: Result<()>, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    let raised = result.err().map(|raised| raised.take_value(py));
+    work()?;
+    raised.map_or(Ok(()), |exception| Err(Raised::put_back(py, exception)))
+}
+
 /// The exception that is set, with its traceback; it is set no longer.
 fn fetch(_: Python<'_>) -> Option<Owned> {
     // SAFETY: the references that the interpreter gives are ours.

@@ -155,7 +155,7 @@ macro_rules! getter {
     }};
 }
 
-/// The setter of a property, of a function `fn(Python, This<Class>, Option<&Owned>) -> Result<()>`; `None` deletes.
+/// The setter of a property, of a function `fn(Python, This<Class>, Option<Owned>) -> Result<()>`; `None` deletes.
 macro_rules! setter {
     ($class:ty, $name:expr, $function:expr) => {{
         unsafe extern "C" fn set(

@@ -248,7 +248,7 @@ fn reports_destruction(_: Python<'_>, this: This<'_, Task>) -> Result<bool> {
     Ok(this.flags().reports_destruction.get())
 }
 
-fn set_reports_destruction(py: Python<'_>, this: This<'_, Task>, value: Option<&Owned>) -> Result<()> {
+fn set_reports_destruction(py: Python<'_>, this: This<'_, Task>, value: Option<Owned>) -> Result<()> {
     this.flags().reports_destruction.set(assigned(value)?.any(py).is_truthy()?);
     Ok(())
 }
@@ -258,11 +258,7 @@ pub(super) fn properties() -> Vec<ffi::PyGetSetDef> {
         property(
             c"_log_destroy_pending",
             getter!(Task, "_log_destroy_pending", reports_destruction),
-            Some(setter!(Task, "_log_destroy_pending", |py, this, value: Option<Owned>| set_reports_destruction(
-                py,
-                this,
-                value.as_ref()
-            ))),
+            Some(setter!(Task, "_log_destroy_pending", set_reports_destruction)),
         ),
         property(c"_must_cancel", getter!(Task, "_must_cancel", must_cancel), None),
         property(c"_coro", getter!(Task, "_coro", get_coro), None),

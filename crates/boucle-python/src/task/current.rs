@@ -1,14 +1,14 @@
 //! Who `asyncio.current_task()` finds: the task that steps.
 //!
 //! Up to 3.13 `_asyncio` keeps a dictionary from loops to tasks; from 3.14 on the thread's state, behind a function. Both are
-//! private, so this file is the only one that knows them, and it tries them when the module is imported.
+//! private, so this file is the only one that knows them; where they are missing, importing boucle fails.
 //!
 //! # Invariants
 //!
 //! * While a task steps, it is the current one of its loop, and of nobody else's.
 //! * Between two steps of queued tasks a loop of ours leaves the former one in place (nobody where it is done, which as
-//!   a value reads like no entry), for the next replaces it. It is
-//!   dropped before anything else runs or could see it: see `loop_core::run`.
+//!   a value reads like no entry), for the next replaces it. It is dropped before anything else runs or could see it: see
+//!   `loop_core::run`.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -20,7 +20,7 @@ use crate::raw::{GilOnce, Owned, Result, This};
 /// The way that this Python has.
 enum Current {
     /// A dictionary from loops to tasks.
-    Dictionary(Owned),
+    Dictionary(Py<PyDict>),
     /// A function that replaces the current task of a loop and returns the former one.
     Swap(Owned),
 }
@@ -30,11 +30,10 @@ static CURRENT: GilOnce<Current> = GilOnce::new();
 /// Finds out which way this Python has.
 pub(super) fn initialise(py: Python<'_>) -> Result<()> {
     let asyncio = py.import("_asyncio")?;
-    let current = match asyncio.getattr("_current_tasks") {
-        Ok(dictionary) if dictionary.is_instance_of::<PyDict>() && !cfg!(Py_3_14) => {
-            Current::Dictionary(dictionary.into())
-        }
-        _ => Current::Swap(asyncio.getattr("_swap_current_task")?.into()),
+    let current = if cfg!(Py_3_14) {
+        Current::Swap(asyncio.getattr("_swap_current_task")?.into())
+    } else {
+        Current::Dictionary(asyncio.getattr("_current_tasks")?.cast_into::<PyDict>().map_err(PyErr::from)?.unbind())
     };
     CURRENT.set(py, current);
     Ok(())
@@ -44,8 +43,7 @@ pub(super) fn initialise(py: Python<'_>) -> Result<()> {
 pub(crate) fn swap(py: Python<'_>, owner: &Owned, task: Option<&Owned>) -> Result<Option<Owned>> {
     match CURRENT.get(py) {
         Current::Dictionary(dictionary) => {
-            let any = dictionary.any(py);
-            let Ok(dictionary) = any.cast::<PyDict>() else { return Ok(None) };
+            let dictionary = dictionary.bind(py);
             let former = dictionary.get_item(owner.any(py))?.map(Owned::from);
             match task {
                 Some(task) => dictionary.set_item(owner.any(py), task.any(py))?,
@@ -65,27 +63,19 @@ pub(crate) fn swap(py: Python<'_>, owner: &Owned, task: Option<&Owned>) -> Resul
 /// Says that nobody is the current one any more: whoever was is a queued task that has stepped.
 #[inline]
 pub(crate) fn forget(py: Python<'_>, owner: &Owned) -> Result<()> {
-    if let Current::Dictionary(dictionary) = CURRENT.get(py) {
-        let any = dictionary.any(py);
-        if let Ok(dictionary) = any.cast::<PyDict>() {
-            dictionary.del_item(owner.any(py))?;
-        }
-        return Ok(());
+    match CURRENT.get(py) {
+        Current::Dictionary(dictionary) => Ok(dictionary.bind(py).del_item(owner.any(py))?),
+        Current::Swap(_) => swap(py, owner, None).map(drop),
     }
-    swap(py, owner, None).map(drop)
 }
 
 /// Makes a queued task the current one, or nobody if it is `None`: whoever was is a queued task that has stepped.
 #[inline]
 pub(crate) fn replace(py: Python<'_>, owner: &Owned, task: &Owned) -> Result<()> {
-    if let Current::Dictionary(dictionary) = CURRENT.get(py) {
-        let any = dictionary.any(py);
-        if let Ok(dictionary) = any.cast::<PyDict>() {
-            dictionary.set_item(owner.any(py), task.any(py))?;
-        }
-        return Ok(());
+    match CURRENT.get(py) {
+        Current::Dictionary(dictionary) => Ok(dictionary.bind(py).set_item(owner.any(py), task.any(py))?),
+        Current::Swap(_) => swap(py, owner, Some(task)).map(drop),
     }
-    swap(py, owner, Some(task)).map(drop)
 }
 
 /// Makes a task the current one of its loop. Raises where another one is.

@@ -13,7 +13,7 @@ use crate::future::{self, Future, Outcome, outcome, soon};
 use crate::imports;
 use crate::mutation::Mutation;
 use crate::raw::call::{Sent, enter_context, exit_context, resume};
-use crate::raw::guard::{discard, value_of};
+use crate::raw::guard::{afterwards, discard, value_of};
 use crate::raw::{Owned, Raised, Result, This};
 
 /// The step of a queued task. What it waited for is done. The caller has made it the current task.
@@ -41,23 +41,14 @@ pub(super) fn wake_up(py: Python<'_>, this: This<'_, Task>, object: &Owned) -> R
             Err(error) => step(py, this, Some(value_of(py, error))),
         },
     };
-    leave(py, this, result)
+    afterwards(py, result, || current::leave(py, this))
 }
 
 /// What the callback `task_step` does: the context is entered.
 pub(super) fn step_once(py: Python<'_>, this: This<'_, Task>, exception: Option<Owned>) -> Result<()> {
     current::enter(py, this)?;
     let result = step(py, this, exception);
-    leave(py, this, result)
-}
-
-fn leave(py: Python<'_>, this: This<'_, Task>, result: Result<()>) -> Result<()> {
-    let raised = result.err().map(|raised| raised.take_value(py));
-    current::leave(py, this)?;
-    match raised {
-        None => Ok(()),
-        Some(exception) => Err(Raised::put_back(py, exception)),
-    }
+    afterwards(py, result, || current::leave(py, this))
 }
 
 /// Steps a task whose awaited future is done.
@@ -84,15 +75,13 @@ pub(super) fn start_eagerly(py: Python<'_>, this: This<'_, Task>) -> Result<()> 
         let left = exit_context(py, &this.context);
         result.and(left)
     });
-    let raised = result.err().map(|raised| raised.take_value(py));
-    drop(current::swap(py, &owner, former.as_ref())?);
-    if !as_future(this).is_pending() {
-        drop(this.coroutine.take());
-    }
-    match raised {
-        None => Ok(()),
-        Some(exception) => Err(Raised::put_back(py, exception)),
-    }
+    afterwards(py, result, || {
+        drop(current::swap(py, &owner, former.as_ref())?);
+        if !as_future(this).is_pending() {
+            drop(this.coroutine.take());
+        }
+        Ok(())
+    })
 }
 
 /// Resumes the coroutine, with an exception if there is one.
