@@ -25,6 +25,7 @@ UNSAFE = {
     "crates/boucle-core/src/clock.rs": "reads the time stamp counter",
     "crates/boucle-core/src/reactor/epoll.rs": "epoll_pwait2, which rustix does not have at its full resolution",
     "crates/boucle-core/src/recorder/ring.rs": "a ring that its writer fills while others read",
+    "crates/boucle-core/src/socket.rs": "a descriptor that a Python object owns, for the time of one call",
     "crates/boucle-python/src/raw/": "the unsafe floor: CPython's C API",
     "crates/boucle-python/src/directory.rs": "takes a code object that its caller borrows",
     "crates/boucle-python/src/frames.rs": "reads CPython's frames in place",

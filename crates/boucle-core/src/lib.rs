@@ -21,8 +21,10 @@
 pub mod clock;
 pub mod error;
 pub mod inbox;
+pub mod outgoing;
 pub mod reactor;
 pub mod recorder;
+pub mod socket;
 pub mod timers;
 pub mod turn;
 

@@ -6,7 +6,9 @@
 //!   descriptor is ready. It is known by a [`Token`] until it ends; the token of an ended registration names nothing,
 //!   also after its slot was taken again. So an event that was reported before a registration ended, and read after,
 //!   is dropped.
-//! * Level-triggered: a descriptor that stays ready is reported in every wait.
+//! * Level-triggered, unless asked for otherwise: a descriptor that stays ready is reported in every wait. One that is
+//!   registered for [edges](Interest::edges) is reported when it becomes ready, and whoever registered it remembers: such
+//!   a registration never changes, which saves a system call each time its owner loses or regains interest.
 //! * An error or a hang-up is reported as readable and writable, since the next read or write tells which it is.
 //! * A registration whose descriptor was closed behind the reactor's back ends silently; ending it again is no error,
 //!   and registering the reused number is not either.
@@ -31,15 +33,19 @@ pub struct Interest {
     pub read: bool,
     /// To write to it, or to learn that it connected.
     pub write: bool,
+    /// To be told once whenever it becomes ready, and when the other side hangs up, rather than for as long as it is.
+    pub edges: bool,
 }
 
 impl Interest {
     /// Nothing.
-    pub const NONE: Self = Self { read: false, write: false };
+    pub const NONE: Self = Self { read: false, write: false, edges: false };
     /// To read.
-    pub const READ: Self = Self { read: true, write: false };
+    pub const READ: Self = Self { read: true, ..Self::NONE };
     /// To write.
-    pub const WRITE: Self = Self { read: false, write: true };
+    pub const WRITE: Self = Self { write: true, ..Self::NONE };
+    /// To be told once whenever it becomes readable or writable.
+    pub const EDGES: Self = Self { read: true, write: true, edges: true };
 }
 
 /// What the kernel reported about a registration.
@@ -51,6 +57,8 @@ pub struct Event {
     pub readable: bool,
     /// Whether a write would not block.
     pub writable: bool,
+    /// Whether the other side has closed, or an error is pending: what can be read ends.
+    pub hung_up: bool,
 }
 
 /// Waits for descriptors, each registered with a source.

@@ -54,6 +54,28 @@ pub(crate) struct Imports {
     get_event_loop: Owned,
     /// The type of generators.
     pub(crate) generator: Owned,
+    /// The string `connection_lost`.
+    pub(crate) connection_lost: Owned,
+    /// The string `data_received`.
+    pub(crate) data_received: Owned,
+    /// The string `eof_received`.
+    pub(crate) eof_received: Owned,
+    /// The string `get_buffer`.
+    pub(crate) get_buffer: Owned,
+    /// The string `buffer_updated`.
+    pub(crate) buffer_updated: Owned,
+    /// The string `pause_writing`.
+    pub(crate) pause_writing: Owned,
+    /// The string `resume_writing`.
+    pub(crate) resume_writing: Owned,
+    /// `asyncio.BufferedProtocol`.
+    pub(crate) buffered_protocol: Owned,
+    /// `asyncio.trsock.TransportSocket`: what a transport shows of its socket.
+    pub(crate) transport_socket: Owned,
+    /// What sets a waiter's result, unless it was cancelled.
+    pub(crate) set_result_unless_cancelled: Owned,
+    /// `asyncio.Transport`, which our stream transports derive from.
+    pub(crate) transport: Owned,
 }
 
 static IMPORTS: GilOnce<Imports> = GilOnce::new();
@@ -88,6 +110,17 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         is_coroutine: asyncio.getattr("iscoroutine")?.into(),
         get_event_loop: events.getattr("_get_event_loop").or_else(|_| events.getattr("get_event_loop"))?.into(),
         generator: py.import("types")?.getattr("GeneratorType")?.into(),
+        connection_lost: PyString::intern(py, "connection_lost").into_any().into(),
+        data_received: PyString::intern(py, "data_received").into_any().into(),
+        eof_received: PyString::intern(py, "eof_received").into_any().into(),
+        get_buffer: PyString::intern(py, "get_buffer").into_any().into(),
+        buffer_updated: PyString::intern(py, "buffer_updated").into_any().into(),
+        pause_writing: PyString::intern(py, "pause_writing").into_any().into(),
+        resume_writing: PyString::intern(py, "resume_writing").into_any().into(),
+        buffered_protocol: asyncio.getattr("BufferedProtocol")?.into(),
+        transport_socket: py.import("asyncio.trsock")?.getattr("TransportSocket")?.into(),
+        set_result_unless_cancelled: py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into(),
+        transport: asyncio.getattr("Transport")?.into(),
     };
     IMPORTS.set(py, imports);
     Ok(())

@@ -7,7 +7,7 @@
 //!
 //! * [`schedule`]: `call_soon` and its relatives, timers.
 //! * [`run`]: the turns.
-//! * [`watch`]: readers and writers.
+//! * [`watch`]: readers and writers. [`source`]: transports that wait for their descriptors. [`outbox`]: what steps wrote.
 //! * [`attributes`]: the state that asyncio's Python code reads and writes.
 //! * [`gc`]: what the garbage collector sees.
 //!
@@ -20,8 +20,10 @@
 
 mod attributes;
 mod gc;
+mod outbox;
 mod run;
 mod schedule;
+pub(crate) mod source;
 pub(crate) mod tasks;
 mod watch;
 
@@ -41,7 +43,10 @@ use pyo3::prelude::*;
 use crate::raw::class::Builder;
 use crate::raw::{Class, Owned, Result, This, TypeCell};
 
-/// What is queued: one of our handles, or a handle that inherited code made.
+/// The most bytes that one read takes, as on asyncio.
+const LARGEST_READ: usize = 256 * 1024;
+
+/// What is queued: one of our handles, a task or a watcher of ours, or a handle that inherited code made.
 type Item = Owned;
 
 /// What asyncio knows of the current task, between two steps of queued ones.
@@ -76,6 +81,15 @@ pub(crate) struct LoopCore {
     handles_signals: Cell<bool>,
     /// The step that runs: what it schedules was caused by it.
     current: Cell<Option<Cause>>,
+    /// When the step that runs began; nothing while none does.
+    step_start: Cell<Option<Stamp>>,
+    /// The transports that send when the step returns, and whether there are any.
+    outbox: RefCell<Vec<Owned>>,
+    has_unsent: Cell<bool>,
+    /// Whether transports send in `write()` rather than when the step returns.
+    writes_at_once: Cell<bool>,
+    /// What is received goes here first: one buffer for all connections. Made when the first one reads.
+    scratch: RefCell<Vec<u8>>,
     /// The ring that steps are written to, while the loop runs and the recorder is on.
     ring: RefCell<Option<Arc<ThreadRing>>>,
     scale: Cell<Option<Scale>>,
@@ -104,6 +118,11 @@ impl Default for LoopCore {
             debug: Cell::default(),
             handles_signals: Cell::default(),
             current: Cell::default(),
+            step_start: Cell::default(),
+            outbox: RefCell::default(),
+            has_unsent: Cell::default(),
+            writes_at_once: Cell::new(crate::settings::writes_at_once()),
+            scratch: RefCell::default(),
             ring: RefCell::default(),
             scale: Cell::default(),
             last_end: Cell::default(),
@@ -134,6 +153,8 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .methods(tasks::methods())
         .methods(run::methods())
         .methods(watch::methods())
+        .methods(outbox::methods())
+        .methods(crate::transport::methods())
         .methods(attributes::methods())
         .properties(attributes::properties())
         .build(py)?;
@@ -174,6 +195,20 @@ impl LoopCore {
         if let Some(waker) = &*self.waker.borrow() {
             waker.wake();
         }
+    }
+
+    /// Says whether transports send in `write()`.
+    pub(crate) fn set_writes_at_once(&self, at_once: bool) {
+        self.writes_at_once.set(at_once);
+    }
+
+    /// Runs `work` with the buffer that received bytes go to first.
+    pub(crate) fn with_scratch<R>(&self, work: impl FnOnce(&mut [u8]) -> R) -> R {
+        let mut scratch = self.scratch.borrow_mut();
+        if scratch.is_empty() {
+            scratch.resize(LARGEST_READ, 0);
+        }
+        work(&mut scratch)
     }
 
     /// What has caused what is scheduled now.

@@ -1,6 +1,7 @@
 //! What the environment says, read when the module is imported.
 //!
 //! * `BOUCLE_TASKS=c` makes a loop's tasks and futures exactly `_asyncio`'s; `native`, the default, boucle's.
+//! * `BOUCLE_WRITES=immediate` makes transports send in `write()`; `deferred`, the default, when the step returns.
 //! * `BOUCLE_RECORD=0` (or `off`) turns the recorder off; a number of MiB sets the size of each thread's ring.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,22 @@ pub(crate) fn native_tasks() -> bool {
     NATIVE_TASKS.load(Ordering::Relaxed)
 }
 
+static WRITES_AT_ONCE: AtomicBool = AtomicBool::new(false);
+
+/// Whether transports of new loops send in `write()`.
+pub(crate) fn writes_at_once() -> bool {
+    WRITES_AT_ONCE.load(Ordering::Relaxed)
+}
+
+/// Whether a mode of writing is the immediate one. Raises `ValueError` for a word that is no mode.
+pub(crate) fn is_immediate(origin: &str, mode: &str) -> PyResult<bool> {
+    match mode {
+        "immediate" => Ok(true),
+        "deferred" => Ok(false),
+        other => Err(PyValueError::new_err(format!("{origin}{other}: expected immediate or deferred"))),
+    }
+}
+
 /// Whether steps are written down.
 #[inline]
 pub(crate) fn recording() -> bool {
@@ -33,6 +50,11 @@ pub(crate) fn recording() -> bool {
 
 /// Reads the environment.
 pub(crate) fn initialise() -> PyResult<()> {
+    if let Ok(mode) = std::env::var("BOUCLE_WRITES")
+        && !mode.trim().is_empty()
+    {
+        WRITES_AT_ONCE.store(is_immediate("BOUCLE_WRITES=", mode.trim())?, Ordering::Relaxed);
+    }
     match std::env::var("BOUCLE_TASKS").as_deref().map(str::trim) {
         Err(_) | Ok("" | "native") => {}
         Ok("c") => NATIVE_TASKS.store(false, Ordering::Relaxed),

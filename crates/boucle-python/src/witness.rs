@@ -9,13 +9,14 @@ use std::ptr::NonNull;
 use boucle_chronology::Origin;
 use boucle_core::recorder::Whereabouts;
 use pyo3::prelude::*;
-use pyo3::types::PyType;
+use pyo3::types::{PyString, PyType};
 use pyo3::{ffi, intern};
 
 use crate::directory::{self, CALLBACK, UNKNOWN_CODE};
 use crate::frames;
 use crate::handle::Handle;
 use crate::raw::call::bound_method;
+use crate::raw::guard::discard;
 use crate::raw::{Owned, This};
 use crate::task::{self, Task};
 
@@ -154,6 +155,20 @@ impl Witness {
                 let (code, whereabouts) = left(py, &task, &coroutine);
                 (number, code, whereabouts.first_step(first))
             }
+        }
+    }
+}
+
+/// The number of what an object's method runs, with the mark of a callback.
+pub(crate) fn method(py: Python<'_>, object: &Owned, name: &Bound<'_, PyString>) -> u32 {
+    match object.any(py).getattr(name) {
+        Ok(method) => match Witness::of_callback(py, &method.into()) {
+            Witness::Callback(number) => number,
+            Witness::Task { .. } => UNKNOWN_CODE,
+        },
+        Err(error) => {
+            discard(py, error);
+            UNKNOWN_CODE
         }
     }
 }

@@ -165,8 +165,9 @@ impl<S> Epoll<S> {
             let token = Token::from_bits(bits);
             if self.registry.get_mut(token).is_ok() {
                 let readable = flags & !(libc::EPOLLOUT as u32) != 0;
-                let writable = flags & !(libc::EPOLLIN as u32) != 0;
-                events.push(Event { token, readable, writable });
+                let writable = flags & !(libc::EPOLLIN as u32 | libc::EPOLLRDHUP as u32) != 0;
+                let hung_up = flags & !(libc::EPOLLIN as u32 | libc::EPOLLOUT as u32) != 0;
+                events.push(Event { token, readable, writable, hung_up });
             }
         }
         self.waiter = waiter;
@@ -187,6 +188,7 @@ fn flags(interest: Interest) -> epoll::EventFlags {
     let mut flags = epoll::EventFlags::empty();
     flags.set(epoll::EventFlags::IN, interest.read);
     flags.set(epoll::EventFlags::OUT, interest.write);
+    flags.set(epoll::EventFlags::ET | epoll::EventFlags::RDHUP, interest.edges);
     flags
 }
 
@@ -279,11 +281,27 @@ mod tests {
     }
 
     #[test]
+    fn edges_are_reported_once() {
+        let (mut one, other) = UnixStream::pair().unwrap();
+        let mut epoll = Epoll::new().unwrap();
+        epoll.register(other.as_raw_fd(), Interest::EDGES, "other").unwrap();
+        assert_eq!(wait(&mut epoll), [("other", false, true)], "it is writable");
+        assert_eq!(wait(&mut epoll), []);
+        one.write_all(b"x").unwrap();
+        assert_eq!(wait(&mut epoll), [("other", true, true)]);
+        assert_eq!(wait(&mut epoll), [], "though nobody has read");
+        one.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut events = Vec::new();
+        epoll.wait(Duration::ZERO, &mut events).unwrap();
+        assert!(events[0].readable && events[0].hung_up);
+    }
+
+    #[test]
     fn an_interest_can_change() {
         let (_one, other) = UnixStream::pair().unwrap();
         let mut epoll = Epoll::new().unwrap();
         let token = epoll.register(other.as_raw_fd(), Interest::READ, "other").unwrap();
-        epoll.change(token, Interest { read: true, write: true }).unwrap();
+        epoll.change(token, Interest { read: true, write: true, edges: false }).unwrap();
         assert_eq!(wait(&mut epoll), [("other", false, true)]);
         epoll.change(token, Interest::READ).unwrap();
         assert_eq!(wait(&mut epoll), []);

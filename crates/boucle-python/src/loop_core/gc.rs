@@ -21,6 +21,7 @@ impl Collected for LoopCore {
         }
         if let Ok(reactor) = self.reactor.try_borrow() {
             reactor.iter().flat_map(Reactor::handles).for_each(|item| visit_item(item, visit));
+            reactor.iter().flat_map(Reactor::watchers).for_each(|watcher| visit.object(watcher));
             reactor.iter().flat_map(Reactor::given).for_each(|object| visit.object(object));
         }
     }

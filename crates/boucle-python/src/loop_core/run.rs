@@ -13,7 +13,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{ffi, intern};
 
-use super::{CurrentTask, Item, LoopCore, tasks};
+use super::{CurrentTask, Item, LoopCore, outbox, source, tasks};
 use crate::raw::call::check_signals;
 use crate::raw::guard::afterwards;
 use crate::raw::{Args, Owned, Raised, Result, This, gil, method};
@@ -63,10 +63,11 @@ fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
 #[inline]
 fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::ThreadRing>>, scale: &Scale) -> Result<()> {
     let watching = this.is_watching();
+    let has_left_over = watching && this.reactor.borrow().as_ref().is_some_and(super::watch::Reactor::has_left_over);
     let (wait, mut now) = {
         let turn = this.turn.borrow();
         let now = if turn.has_timers() { Tick::now() } else { Tick::default() };
-        (turn.begin(now, this.stopping.get(), watching), now)
+        (turn.begin(now, this.stopping.get() || has_left_over, watching), now)
     };
     let mut events = Vec::new();
     let mut stamp = this.last_end.get();
@@ -141,11 +142,12 @@ fn run_batch(
         let next = this.turn.borrow_mut().pop();
         let Some(ready) = next else { break };
         let Ready { item, since, cause } = ready;
+        this.step_start.set(Some(if ring.is_some() { start } else { Stamp::now() }));
         if let Some(task) = task::native(&item) {
             let result = run_task(py, this, task, &item, ring, (&mut start, since, cause));
             this.steps.set(this.steps.get() + 1);
             if result.is_err() {
-                this.current.set(None);
+                leave_step(this);
                 return result;
             }
             continue;
@@ -154,7 +156,7 @@ fn run_batch(
         let native = handle::native(&item);
         let cancelled = match native {
             Some(handle) => handle.is_cancelled(),
-            None => imports::is_cancelled(py, &item)?,
+            None => source::native(&item).is_none() && imports::is_cancelled(py, &item)?,
         };
         handle::set_key(&item, None);
         if cancelled {
@@ -163,7 +165,10 @@ fn run_batch(
         let result = match ring {
             None => run_item(py, this, &item),
             Some(ring) => {
-                let witness = Witness::of(py, native, &item);
+                let witness = match source::native(&item) {
+                    Some(watcher) => Witness::Callback(source::code(py, watcher)),
+                    None => Witness::of(py, native, &item),
+                };
                 this.current.set(Some(Cause::step(ring.ring.head())));
                 let result = run_item(py, this, &item);
                 let (actor, code, whereabouts) = witness.after(py);
@@ -183,13 +188,19 @@ fn run_batch(
         };
         this.steps.set(this.steps.get() + 1);
         if result.is_err() {
-            this.current.set(None);
+            leave_step(this);
             return result;
         }
     }
-    this.current.set(None);
+    leave_step(this);
     this.last_end.set(start);
     Ok(())
+}
+
+/// No step runs any more.
+fn leave_step(this: This<'_, LoopCore>) {
+    this.current.set(None);
+    this.step_start.set(None);
 }
 
 /// A queued task that has stepped is the current one no longer, and other threads or handlers of signals may look. The next
@@ -222,11 +233,11 @@ fn run_task(
     ring: Option<&Arc<rings::ThreadRing>>,
     times: (&mut Stamp, Stamp, Cause),
 ) -> Result<()> {
-    let Some(ring) = ring else { return step_task(py, this, task, item) };
+    let Some(ring) = ring else { return outbox::after_step(py, this, step_task(py, this, task, item)) };
     let (start, since, cause) = times;
     let (actor, first) = witness::meet(py, task);
     this.current.set(Some(Cause::step(ring.ring.head())));
-    let result = step_task(py, this, task, item);
+    let result = outbox::after_step(py, this, step_task(py, this, task, item));
     let (code, whereabouts) = witness::left_task(py, task);
     let end = Stamp::now();
     ring.ring.write(&RawStep {
@@ -281,8 +292,8 @@ fn run_item(py: Python<'_>, this: This<'_, LoopCore>, item: &Item) -> Result<()>
     if this.debug() {
         return run_watched(py, this, item);
     }
-    let Some(handle) = handle::native(item) else { return run_foreign(py, item) };
-    let result = handle::run_and_keep(py, handle);
+    let Some(handle) = handle::native(item) else { return run_foreign(py, this, item) };
+    let result = outbox::after_step(py, this, handle::run_and_keep(py, handle));
     // A handle that nobody else holds is about to go, with what it holds.
     if !item.is_unique() {
         handle.finish();
@@ -290,9 +301,13 @@ fn run_item(py: Python<'_>, this: This<'_, LoopCore>, item: &Item) -> Result<()>
     result
 }
 
-fn run_foreign(py: Python<'_>, item: &Item) -> Result<()> {
-    item.any(py).call_method0(intern!(py, "_run"))?;
-    Ok(())
+/// Runs what is neither a task nor a handle of ours: a watcher, or a handle that inherited code made.
+fn run_foreign(py: Python<'_>, this: This<'_, LoopCore>, item: &Item) -> Result<()> {
+    let result = match source::native(item) {
+        Some(watcher) => source::run(py, this, watcher),
+        None => item.any(py).call_method0(intern!(py, "_run")).map(drop).map_err(Into::into),
+    };
+    outbox::after_step(py, this, result)
 }
 
 /// Debug mode: the handle is known while it runs, and said to be slow if it was.
@@ -302,8 +317,8 @@ fn run_watched(py: Python<'_>, this: This<'_, LoopCore>, item: &Item) -> Result<
     let before = Tick::now();
     let native = handle::native(item);
     let result = match native {
-        Some(handle) => handle::run_and_keep(py, handle),
-        None => run_foreign(py, item),
+        Some(handle) => outbox::after_step(py, this, handle::run_and_keep(py, handle)),
+        None => run_foreign(py, this, item),
     };
     // An exception that ends the program is not for the log's code to see.
     let raised = result.err().map(|raised| raised.take_value(py));

@@ -10,6 +10,7 @@ use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
 use pyo3::{ffi, intern};
 
 use super::LoopCore;
@@ -66,6 +67,29 @@ pub(crate) fn call_soon(
 ) -> Result<()> {
     core.check_open()?;
     core.push(handle(py, core, callback, argument, context)?);
+    Ok(())
+}
+
+/// Calls `loop.call_soon(function, *args, context=context)`, for transports: natively on a plain loop.
+pub(crate) fn call_soon_with(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    function: &Owned,
+    args: &[&Owned],
+    context: Option<&Owned>,
+) -> Result<()> {
+    if takes_tasks(py, core) {
+        core.check_open()?;
+        let args = args.iter().map(|arg| Arg::of(arg));
+        let callback = Callback { function: Arg::of(function), args, context: context.map(Arg::of) };
+        core.push(callback.once(py, core)?);
+        return Ok(());
+    }
+    let all = std::iter::once(function).chain(args.iter().copied()).map(|object| object.any(py));
+    let all = PyTuple::new(py, all.collect::<Vec<_>>())?;
+    let keywords = PyDict::new(py);
+    keywords.set_item(intern!(py, "context"), context.map(|context| context.any(py)))?;
+    core.to_owned().any(py).call_method(intern!(py, "call_soon"), all, Some(&keywords))?;
     Ok(())
 }
 

@@ -1,16 +1,17 @@
-//! Readers and writers: a descriptor's two callbacks, under one registration.
+//! Readers and writers: a descriptor's two callbacks, under one registration. Registrations of our own sources
+//! ([`super::source`]) stand beside them.
 
 use std::collections::HashMap;
 use std::os::fd::RawFd;
 
 use boucle_core::reactor::epoll::{Epoll, Waiter};
 use boucle_core::reactor::{Event, Interest, Reactor as _, Token};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use pyo3::{ffi, intern};
 
-use super::{Item, LoopCore};
+use super::{Item, LoopCore, source};
 use crate::errors::to_py_err;
 use crate::handle::{self, Callback};
 use crate::imports;
@@ -25,6 +26,52 @@ pub(super) struct Watch {
     pub(super) writer: Option<Owned>,
     /// What was given as the descriptor: a file object that has been closed has no number any more, and is still known.
     given: Option<Owned>,
+}
+
+/// Whom the reactor reports to.
+pub(super) enum Source {
+    /// Callbacks.
+    Callbacks(Watch),
+    /// A [`Watcher`], of a source of ours.
+    Native(Owned),
+}
+
+impl Source {
+    fn callbacks(&mut self) -> Option<&mut Watch> {
+        match self {
+            Self::Callbacks(watch) => Some(watch),
+            Self::Native(_) => None,
+        }
+    }
+
+    fn as_callbacks(&self) -> Option<&Watch> {
+        match self {
+            Self::Callbacks(watch) => Some(watch),
+            Self::Native(_) => None,
+        }
+    }
+
+    /// What stands for it where programs look at what is watched.
+    fn shown(&self) -> Watch {
+        match self {
+            Self::Callbacks(watch) => watch.clone(),
+            Self::Native(watcher) => {
+                let wanted = |wants: bool| wants.then(|| watcher.clone());
+                source::native(watcher).map_or_else(Watch::default, |native| Watch {
+                    reader: wanted(native.wants_read()),
+                    writer: wanted(native.wants_write()),
+                    given: None,
+                })
+            }
+        }
+    }
+
+    fn as_native(&self) -> Option<&Owned> {
+        match self {
+            Self::Callbacks(_) => None,
+            Self::Native(watcher) => Some(watcher),
+        }
+    }
 }
 
 /// Which of the two.
@@ -43,24 +90,69 @@ impl Watch {
     }
 
     fn interest(&self) -> Interest {
-        Interest { read: self.reader.is_some(), write: self.writer.is_some() }
+        Interest { read: self.reader.is_some(), write: self.writer.is_some(), edges: false }
     }
 }
 
 /// The loop's reactor, with its registrations by descriptor.
 pub(super) struct Reactor {
-    pub(super) epoll: Epoll<Watch>,
+    pub(super) epoll: Epoll<Source>,
     tokens: HashMap<RawFd, Token>,
     /// The descriptor through which signals come: it is watched, but says nothing that a program waits for.
     signals: Option<RawFd>,
     /// Whether that descriptor is watched now.
     watches_signals: bool,
     events: Vec<Event>,
+    /// The sources of ours of which something reported is left.
+    left_over: Vec<Token>,
 }
 
 impl Reactor {
-    pub(super) fn new(epoll: Epoll<Watch>) -> Self {
-        Self { epoll, tokens: HashMap::new(), signals: None, watches_signals: false, events: Vec::new() }
+    pub(super) fn new(epoll: Epoll<Source>) -> Self {
+        Self {
+            epoll,
+            tokens: HashMap::new(),
+            signals: None,
+            watches_signals: false,
+            events: Vec::new(),
+            left_over: Vec::new(),
+        }
+    }
+
+    /// Registers a source of ours.
+    pub(super) fn register_native(
+        &mut self,
+        fd: RawFd,
+        interest: Interest,
+        watcher: Owned,
+    ) -> boucle_core::Result<Token> {
+        let token = self.epoll.register(fd, interest, Source::Native(watcher))?;
+        self.tokens.insert(fd, token);
+        Ok(token)
+    }
+
+    /// Ends such a registration. Returns what was held. A descriptor that was closed before has none any more.
+    pub(super) fn deregister_native(&mut self, token: Token, fd: RawFd) -> Option<Source> {
+        if self.tokens.get(&fd) == Some(&token) {
+            self.tokens.remove(&fd);
+        }
+        self.epoll.deregister(token).ok()
+    }
+
+    /// Of what was reported to this source of ours something is left: the next poll reports it again.
+    pub(super) fn report_again(&mut self, token: Token) {
+        self.left_over.push(token);
+    }
+
+    /// Whether something is left that the next poll reports.
+    pub(super) fn has_left_over(&self) -> bool {
+        !self.left_over.is_empty()
+    }
+
+    /// Whether a descriptor is that of a source of ours.
+    fn is_native(&mut self, fd: RawFd) -> bool {
+        let token = self.tokens.get(&fd).copied();
+        token.and_then(|token| self.epoll.source(token)).is_some_and(|source| source.as_native().is_some())
     }
 
     /// Whether anything but the descriptor of signals is watched.
@@ -73,14 +165,27 @@ impl Reactor {
         self.watches_signals = self.signals.is_some_and(|fd| self.tokens.contains_key(&fd));
     }
 
-    /// Takes the waiter back and appends the handles of what it reports: a descriptor's reader, then its writer.
+    /// Takes the waiter back and appends the handles of what it reports: a descriptor's reader, then its writer; the watcher
+    /// of a source of ours.
     pub(super) fn report(&mut self, waiter: Waiter, items: &mut Vec<Item>) {
         self.events.clear();
         self.epoll.report(waiter, &mut self.events);
+        for token in self.left_over.drain(..) {
+            if let Some(Source::Native(watcher)) = self.epoll.source(token) {
+                items.extend(source::native(watcher).filter(|native| native.note(None)).map(This::to_owned));
+            }
+        }
         for event in &self.events {
-            if let Some(watch) = self.epoll.source(event.token) {
-                items.extend(watch.reader.as_ref().filter(|_| event.readable).cloned());
-                items.extend(watch.writer.as_ref().filter(|_| event.writable).cloned());
+            match self.epoll.source(event.token) {
+                Some(Source::Callbacks(watch)) => {
+                    items.extend(watch.reader.as_ref().filter(|_| event.readable).cloned());
+                    items.extend(watch.writer.as_ref().filter(|_| event.writable).cloned());
+                }
+                Some(Source::Native(watcher)) => {
+                    items
+                        .extend(source::native(watcher).filter(|native| native.note(Some(*event))).map(This::to_owned));
+                }
+                None => {}
             }
         }
     }
@@ -91,25 +196,26 @@ impl Reactor {
             let mut watch = Watch { given: Some(given), ..Watch::default() };
             *watch.side(side) = Some(handle);
             let interest = watch.interest();
-            let token = self.epoll.register(fd, interest, watch)?;
+            let token = self.epoll.register(fd, interest, Source::Callbacks(watch))?;
             self.tokens.insert(fd, token);
             self.look_for_signals();
             return Ok(None);
         };
-        let mut interest = self.epoll.source(token).map_or(Interest::NONE, |watch| watch.interest());
+        let watch = self.epoll.source(token).and_then(Source::callbacks);
+        let mut interest = watch.map_or(Interest::NONE, |watch| watch.interest());
         match side {
             Side::Reader => interest.read = true,
             Side::Writer => interest.write = true,
         }
         // Told to the kernel also where nothing changes: the number may have been closed and reused.
         self.epoll.change(token, interest)?;
-        Ok(self.epoll.source(token).and_then(|watch| watch.side(side).replace(handle)))
+        Ok(self.epoll.source(token).and_then(Source::callbacks).and_then(|watch| watch.side(side).replace(handle)))
     }
 
     /// Removes a callback. Returns it.
     fn unset(&mut self, fd: RawFd, side: Side) -> boucle_core::Result<Option<Owned>> {
         let Some(&token) = self.tokens.get(&fd) else { return Ok(None) };
-        let Some(watch) = self.epoll.source(token) else { return Ok(None) };
+        let Some(watch) = self.epoll.source(token).and_then(Source::callbacks) else { return Ok(None) };
         let removed = watch.side(side).take();
         let interest = watch.interest();
         if interest == Interest::NONE {
@@ -128,19 +234,26 @@ impl Reactor {
         self.tokens
             .iter()
             .find(|(_, token)| {
-                epoll.source(**token).is_some_and(|watch| watch.given.as_ref().is_some_and(|given| given.is(object)))
+                let given = epoll.source(**token).and_then(Source::callbacks).and_then(|watch| watch.given.as_ref());
+                given.is_some_and(|given| given.is(object))
             })
             .map(|(fd, _)| *fd)
     }
 
     /// Everything that was given as a descriptor.
     pub(super) fn given(&self) -> impl Iterator<Item = &Owned> {
-        self.epoll.registrations().filter_map(|one| one.source.given.as_ref())
+        self.epoll.registrations().filter_map(|one| one.source.as_callbacks()?.given.as_ref())
     }
 
     /// Every handle that is watched for.
     pub(super) fn handles(&self) -> impl Iterator<Item = &Owned> {
-        self.epoll.registrations().flat_map(|one| one.source.reader.iter().chain(&one.source.writer))
+        let watches = self.epoll.registrations().filter_map(|one| one.source.as_callbacks());
+        watches.flat_map(|watch| watch.reader.iter().chain(&watch.writer))
+    }
+
+    /// The watchers of sources of ours.
+    pub(super) fn watchers(&self) -> impl Iterator<Item = &Owned> {
+        self.epoll.registrations().filter_map(|one| one.source.as_native())
     }
 }
 
@@ -177,6 +290,9 @@ fn add(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>, side: Side, nam
     this.check_open()?;
     let given = fd.to_owned();
     let fd = descriptor(py, this, fd)?;
+    if this.reactor.borrow_mut().as_mut().is_some_and(|reactor| reactor.is_native(fd)) {
+        return Err(PyRuntimeError::new_err(format!("File descriptor {fd} is used by a transport")).into());
+    }
     let handle = Callback { function, args: args.from(2), context: None }.repeating(py, this)?;
     let replaced = match this.reactor.borrow_mut().as_mut() {
         Some(reactor) => reactor.set(fd, given, side, handle.clone()),
@@ -233,12 +349,14 @@ fn set_signals(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Resu
 fn watches(py: Python<'_>, this: This<'_, LoopCore>) -> Result<Owned> {
     let watches: Vec<_> = this.reactor.borrow().as_ref().map_or_else(Vec::new, |reactor| {
         let entries = reactor.epoll.registrations();
-        entries.map(|one| (one.fd, one.source.clone())).collect()
+        entries.map(|one| (one.fd, one.source.shown())).collect()
     });
     let rows = watches.iter().map(|(fd, watch)| {
         let [given, reader, writer] =
             [&watch.given, &watch.reader, &watch.writer].map(|object| object.as_ref().map(|object| object.any(py)));
-        (*fd, given, reader, writer)
+        let given =
+            given.map_or_else(|| fd.into_pyobject(py).map(|fd| fd.into_any().into()), |given| Ok(given.to_owned()));
+        (*fd, given.ok(), reader, writer)
     });
     Ok(PyList::new(py, rows.collect::<Vec<_>>())?.into_any().into())
 }

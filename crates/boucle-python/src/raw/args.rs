@@ -4,7 +4,9 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::slice;
 
-use pyo3::{Borrowed, PyAny, Python, ffi};
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::{Borrowed, ffi};
 
 use super::Owned;
 
@@ -115,6 +117,36 @@ impl<'a> Args<'a> {
         })
     }
 
+    /// The arguments of a function `name(*names)`, each of which may be given by position or by name. `None` counts as not
+    /// given. Raises `TypeError` for too many, an unknown name or one that is given twice.
+    pub(crate) fn named<const N: usize>(
+        &self,
+        py: Python<'_>,
+        name: &str,
+        names: [&str; N],
+    ) -> super::Result<[Option<Owned>; N]> {
+        let mut values = [const { None }; N];
+        if self.positional.len() > N {
+            let given = self.positional.len();
+            return Err(PyTypeError::new_err(format!("{name}() takes at most {N} arguments ({given} given)")).into());
+        }
+        for (value, given) in values.iter_mut().zip(self.from(0)) {
+            *value = Some(given.to_owned());
+        }
+        for (key, given) in self.keywords() {
+            let text = key.text(py)?;
+            let Some(index) = names.iter().position(|name| *name == text) else {
+                let text = format!("{name}() got an unexpected keyword argument '{text}'");
+                return Err(PyTypeError::new_err(text).into());
+            };
+            if values[index].replace(given.to_owned()).is_some() {
+                let text = format!("{name}() got multiple values for argument '{text}'");
+                return Err(PyTypeError::new_err(text).into());
+            }
+        }
+        Ok(values.map(|value| value.filter(|value| !value.is_none())))
+    }
+
     /// How many positional arguments there are.
     pub(crate) fn count(&self) -> usize {
         self.positional.len()
@@ -142,6 +174,13 @@ impl Name {
     #[inline]
     pub(crate) fn is(&self, name: &Owned) -> bool {
         same_name(self.0, name)
+    }
+
+    /// The name itself.
+    fn text(&self, py: Python<'_>) -> super::Result<String> {
+        // SAFETY: the interpreter keeps the names alive during the call.
+        let name = unsafe { Borrowed::from_ptr(py, self.0) };
+        Ok(name.extract()?)
     }
 }
 

@@ -261,9 +261,10 @@ impl<T: Class> Builder<T> {
         self
     }
 
-    /// A class that only native code makes instances of.
+    /// A class that only native code makes instances of. Called last.
     pub(crate) fn without_constructor(mut self) -> Self {
         self.flags |= ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION;
+        self.slots.retain(|slot| slot.slot != ffi::Py_tp_new);
         self
     }
 
@@ -280,6 +281,21 @@ impl<T: Class> Builder<T> {
     /// `T` is `repr(C)` and its first field is the base's value.
     pub(crate) unsafe fn derived_from<B: Class>(mut self) -> Self {
         self.base = B::class().get();
+        self
+    }
+
+    /// The Python class it derives from, whose instances hold exactly one reference, in a slot: the first field of `T`
+    /// takes its place.
+    ///
+    /// # Safety
+    ///
+    /// `T` is `repr(C)` and its first field is an [`ObjectCell`].
+    pub(crate) unsafe fn derived_from_python(mut self, base: &Owned) -> Self {
+        let class: *mut ffi::PyTypeObject = base.as_ptr().cast();
+        // SAFETY: the caller passes a class, which is alive.
+        let size = unsafe { (*class).tp_basicsize } as usize;
+        assert_eq!(size, offset_of!(Instance<T>, value) + size_of::<ObjectCell>(), "the base class has another layout");
+        self.base = class;
         self
     }
 

@@ -31,6 +31,12 @@ impl Raised {
         PyErr::take(py).unwrap_or_else(|| PySystemError::new_err("an error was reported without an exception"))
     }
 
+    /// Reports the exception where it cannot be raised, as in a destructor.
+    pub(crate) fn report_unraisable(self, _: Python<'_>, object: &Owned) {
+        // SAFETY: an exception is set, and the object is alive.
+        unsafe { ffi::PyErr_WriteUnraisable(object.as_ptr()) };
+    }
+
     /// Takes the exception back from the interpreter, with its traceback.
     pub(crate) fn take_value(self, py: Python<'_>) -> Owned {
         match fetch(py) {

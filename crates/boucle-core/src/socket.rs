@@ -1,0 +1,84 @@
+//! System calls on a socket that does not block.
+//!
+//! The descriptor is a number: it belongs to whoever made the socket, a Python object for one. The face says when it is
+//! closed, and calls nothing here afterwards. `WouldBlock` and `Interrupted` are outcomes, not errors.
+
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{BorrowedFd, RawFd};
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
+
+use crate::{Error, Result};
+
+/// The most pieces that one call sends: more is an error to the kernel.
+pub const MOST_PIECES: usize = 1024;
+
+/// The number of the family of Unix sockets.
+pub const UNIX: i32 = libc::AF_UNIX;
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// So many bytes went through; none at all is the end of what can be read.
+    Done(usize),
+    /// Not now: wait until the descriptor is ready.
+    WouldBlock,
+    /// A signal came first: try again.
+    Interrupted,
+}
+
+impl Outcome {
+    fn of(call: &'static str, result: rustix::io::Result<usize>) -> Result<Self> {
+        match result {
+            Ok(count) => Ok(Self::Done(count)),
+            Err(Errno::AGAIN) => Ok(Self::WouldBlock),
+            Err(Errno::INTR) => Ok(Self::Interrupted),
+            Err(errno) => Err(Error::os(call, errno)),
+        }
+    }
+}
+
+/// The descriptor as the kernel interface wants it.
+fn borrow(fd: RawFd) -> Result<BorrowedFd<'static>> {
+    if fd < 0 {
+        return Err(Error::os("socket", Errno::BADF));
+    }
+    // SAFETY: the number is used for one call, which neither closes nor keeps what it names; one that names nothing is
+    // refused by the kernel.
+    Ok(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Receives into `buffer`.
+pub fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Outcome> {
+    let received = rustix::net::recv(borrow(fd)?, buffer, RecvFlags::empty()).map(|(count, _)| count);
+    Outcome::of("recv", received)
+}
+
+/// Sends bytes, in one segment where they fit. A peer that is gone is an error, not a signal.
+pub fn send(fd: RawFd, bytes: &[u8]) -> Result<Outcome> {
+    Outcome::of("send", rustix::net::send(borrow(fd)?, bytes, SendFlags::NOSIGNAL))
+}
+
+/// Sends several pieces as one. Of more than [`MOST_PIECES`] the first are sent.
+pub fn send_pieces(fd: RawFd, pieces: &[IoSlice<'_>]) -> Result<Outcome> {
+    let pieces = &pieces[..pieces.len().min(MOST_PIECES)];
+    let mut nothing: [MaybeUninit<u8>; 0] = [];
+    let mut control = SendAncillaryBuffer::new(&mut nothing);
+    Outcome::of("sendmsg", rustix::net::sendmsg(borrow(fd)?, pieces, &mut control, SendFlags::NOSIGNAL))
+}
+
+/// Says that nothing more will be sent.
+pub fn end_sending(fd: RawFd) -> Result<()> {
+    rustix::net::shutdown(borrow(fd)?, Shutdown::Write).map_err(|errno| Error::os("shutdown", errno))
+}
+
+/// Sends small segments at once, rather than collecting them until the former one is acknowledged. Does nothing to a socket
+/// that is not TCP's.
+pub fn set_no_delay(fd: RawFd) -> Result<()> {
+    match rustix::net::sockopt::set_tcp_nodelay(borrow(fd)?, true) {
+        Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOPROTOOPT) => Ok(()),
+        Err(errno) => Err(Error::os("setsockopt", errno)),
+    }
+}

@@ -1,0 +1,100 @@
+//! Bytes: new objects of them, and the memory of objects that have some.
+//!
+//! # Invariants
+//!
+//! * The memory of a [`Buffer`] stays where it is while the buffer exists: the object that has it refuses to move it.
+//! * It is looked at or written to for the time of one call, under the GIL, in which no Python runs.
+
+use std::ptr::NonNull;
+use std::slice;
+
+use pyo3::{Python, ffi};
+
+use super::{Owned, Raised, Result};
+
+/// A new `bytes` object.
+#[inline]
+pub(crate) fn new(_: Python<'_>, content: &[u8]) -> Result<Owned> {
+    let (data, len) = (content.as_ptr().cast(), content.len() as ffi::Py_ssize_t);
+    // SAFETY: the content is alive and of that length; it is copied.
+    unsafe { Owned::from_returned(ffi::PyBytes_FromStringAndSize(data, len)) }
+}
+
+/// A `bytes` object. Its content never changes.
+pub(crate) struct Bytes(Owned);
+
+impl Bytes {
+    /// The object, if it is exactly of type `bytes`.
+    #[inline]
+    pub(crate) fn exactly(object: Owned) -> std::result::Result<Self, Owned> {
+        // SAFETY: the object is alive.
+        if unsafe { ffi::PyBytes_CheckExact(object.as_ptr()) } != 0 { Ok(Self(object)) } else { Err(object) }
+    }
+
+    /// New bytes.
+    pub(crate) fn copied(py: Python<'_>, content: &[u8]) -> Result<Self> {
+        new(py, content).map(Self)
+    }
+}
+
+impl AsRef<[u8]> for Bytes {
+    #[inline]
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: the object is of type `bytes` and alive, and neither moves nor changes.
+        unsafe {
+            let data: *const u8 = ffi::PyBytes_AS_STRING(self.0.as_ptr()).cast();
+            slice::from_raw_parts(data, ffi::PyBytes_Size(self.0.as_ptr()) as usize)
+        }
+    }
+}
+
+/// The contiguous memory of an object that lends it: a `bytearray`, a `memoryview`, an array.
+pub(crate) struct Buffer(Box<ffi::Py_buffer>);
+
+impl Buffer {
+    /// Borrows the memory to read it. Raises `TypeError` where the object lends none, `BufferError` where it is scattered.
+    pub(crate) fn readable(object: &Owned) -> Result<Self> {
+        Self::new(object, ffi::PyBUF_SIMPLE)
+    }
+
+    /// Borrows the memory to write to it.
+    pub(crate) fn writable(object: &Owned) -> Result<Self> {
+        Self::new(object, ffi::PyBUF_WRITABLE)
+    }
+
+    fn new(object: &Owned, flags: std::ffi::c_int) -> Result<Self> {
+        let mut buffer = Box::new(ffi::Py_buffer::new());
+        // SAFETY: the object is alive; the structure is filled where the call succeeds, and does not move: it is boxed.
+        if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *buffer, flags) } < 0 {
+            return Err(Raised);
+        }
+        Ok(Self(buffer))
+    }
+
+    /// How many bytes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.len as usize
+    }
+
+    /// The bytes, for a call in which no Python runs.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        let data = NonNull::new(self.0.buf.cast()).unwrap_or(NonNull::dangling());
+        // SAFETY: the memory is borrowed, contiguous and of that length; the caller runs no Python while it looks.
+        unsafe { slice::from_raw_parts(data.as_ptr(), self.len()) }
+    }
+
+    /// The bytes, to be written to in a call in which no Python runs. The buffer was borrowed to be written to.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        assert!(self.0.readonly == 0, "the memory was not borrowed to be written to");
+        let data = NonNull::new(self.0.buf.cast()).unwrap_or(NonNull::dangling());
+        // SAFETY: as above, and writable: checked. Nobody else touches it meanwhile, for the GIL is held.
+        unsafe { slice::from_raw_parts_mut(data.as_ptr(), self.len()) }
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // SAFETY: the buffer was filled by `PyObject_GetBuffer` and is released once.
+        unsafe { ffi::PyBuffer_Release(&raw mut *self.0) };
+    }
+}

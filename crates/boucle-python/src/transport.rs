@@ -1,0 +1,45 @@
+//! Transports: what connects a protocol with a descriptor.
+//!
+//! They mean what asyncio's transports mean; the module docs say where they are built differently.
+//!
+//! * [`stream`]: TCP and Unix stream sockets.
+//! * [`flow`]: water marks: when a protocol is told to pause writing, and to resume.
+//! * [`report`]: what the exception handler is told.
+//!
+//! # Invariants
+//!
+//! * A transport calls its protocol from a step of the loop only, never from `write`, `close` or `abort`; `pause_writing` is
+//!   the exception, as on asyncio.
+//! * The descriptor belongs to the Python object that was handed in. The registration with the kernel ends first, then that
+//!   object is closed, once.
+
+pub(crate) mod flow;
+pub(crate) mod report;
+pub(crate) mod stream;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+
+use crate::loop_core::LoopCore;
+use crate::raw::{Args, Owned, Result, This, method};
+
+/// The methods of a loop that make transports.
+pub(crate) fn methods() -> [ffi::PyMethodDef; 2] {
+    [
+        method!(LoopCore, "_make_socket_transport", args make_socket_transport, "_make_socket_transport($self, sock, protocol, waiter=None, *, extra=None, server=None)\n--\n\nA transport of a connected stream socket, which it owns from now on."),
+        method!(LoopCore, "set_write_mode", args set_write_mode, "set_write_mode($self, mode, /)\n--\n\nWhen transports send: 'deferred' (the writes of one step leave together when it returns) or 'immediate'.\n\nRaises ValueError for another word."),
+    ]
+}
+
+fn make_socket_transport(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
+    stream::make(py, core, args)
+}
+
+fn set_write_mode(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
+    let mode: String = match args.get(0) {
+        Some(mode) if args.count() == 1 => mode.any(py).extract()?,
+        _ => return Err(pyo3::exceptions::PyTypeError::new_err("set_write_mode() takes one argument, the mode").into()),
+    };
+    core.set_writes_at_once(crate::settings::is_immediate("write mode ", &mode)?);
+    Ok(())
+}

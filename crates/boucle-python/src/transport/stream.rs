@@ -1,0 +1,322 @@
+//! The transport of a stream socket, of TCP's or Unix's.
+//!
+//! It is a true subclass of `asyncio.Transport`: that class's only slot is the first field here.
+//!
+//! * [`reading`]: what arrives. [`writing`]: what leaves. [`closing`]: how it ends. [`attributes`]: what Python sees.
+//!
+//! # Invariants
+//!
+//! * `connection_lost` is called once: by the step that [`closing::lose`] schedules, and whoever schedules it has counted
+//!   `conn_lost` up from zero.
+//! * All callbacks of the protocol run in one context: the one in which the transport was made.
+//! * The kernel is told once, when the transport is made, and once when it ends. A Unix socket is told of each read of its
+//!   peer while it asks for writability, so it asks only while it has something to write.
+
+mod attributes;
+mod closing;
+mod reading;
+mod writing;
+
+use std::cell::{Cell, RefCell};
+use std::mem::offset_of;
+use std::os::fd::RawFd;
+
+use boucle_core::outgoing::Outgoing;
+use boucle_core::reactor::Interest;
+use boucle_core::socket;
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use pyo3::{ffi, intern};
+
+use super::flow::Flow;
+use super::report::Parties;
+use crate::errors::to_py_err;
+use crate::imports;
+use crate::loop_core::LoopCore;
+use crate::loop_core::source::{Source, Watcher};
+use crate::loop_core::tasks;
+use crate::raw::bytes::Bytes;
+use crate::raw::call::copy_context;
+use crate::raw::class::{Attributes, Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
+use crate::raw::freelist::Freelist;
+use crate::raw::{Args, Class, ObjectCell, Owned, Result, This, TypeCell, unary};
+use crate::witness;
+
+/// A connected stream socket and its protocol.
+#[repr(C)]
+#[derive(Default)]
+pub(crate) struct StreamTransport {
+    /// The slot of `asyncio.BaseTransport`: a dictionary of what `get_extra_info` answers.
+    extra: ObjectCell,
+    /// The loop, until the connection is lost.
+    core: MaybeInstance<LoopCore>,
+    watcher: MaybeInstance<Watcher>,
+    /// The socket object, until the connection is lost.
+    socket: ObjectCell,
+    protocol: ObjectCell,
+    context: ObjectCell,
+    server: ObjectCell,
+    /// The future of somebody who waits until everything is sent.
+    empty_waiter: ObjectCell,
+    /// What was written and not sent.
+    outgoing: RefCell<Outgoing<Bytes>>,
+    flow: Flow,
+    fd: Cell<RawFd>,
+    /// What the watcher asks the kernel for.
+    interest: Cell<Interest>,
+    /// How the protocol takes what arrives.
+    buffered: Cell<bool>,
+    protocol_connected: Cell<bool>,
+    /// The number of the protocol's code, for the recorder; 0 before it is known.
+    code: Cell<u32>,
+    /// Whether the kernel takes no more: what is written waits for the descriptor.
+    blocked: Cell<bool>,
+    /// Whether the loop will send when the step returns.
+    put_off: Cell<bool>,
+    /// Counted up when the loss of the connection is scheduled, and at each write after it.
+    conn_lost: Cell<u32>,
+    closing: Cell<bool>,
+    paused: Cell<bool>,
+    eof: Cell<bool>,
+    attributes: Attributes,
+    weak_references: WeakList,
+}
+
+static STREAM: TypeCell = TypeCell::new();
+static STREAMS: Freelist = Freelist::new();
+
+impl Class for StreamTransport {
+    fn class() -> &'static TypeCell {
+        &STREAM
+    }
+}
+
+impl StreamTransport {
+    fn cells(&self) -> [&ObjectCell; 9] {
+        [
+            &self.extra,
+            self.core.object(),
+            self.watcher.object(),
+            &self.socket,
+            &self.protocol,
+            &self.context,
+            &self.server,
+            &self.empty_waiter,
+            self.attributes.content(),
+        ]
+    }
+}
+
+impl Collected for StreamTransport {
+    fn traverse(&self, visit: &mut Visit) {
+        self.cells().into_iter().for_each(|cell| visit.cell(cell));
+    }
+
+    fn clear(&self) {
+        // The core and the watcher stay: the registration must end before the socket does.
+        let cells = [&self.extra, &self.protocol, &self.context, &self.server, &self.empty_waiter];
+        let content = cells.map(ObjectCell::take);
+        drop((content, self.attributes.content().take()));
+    }
+}
+
+impl Finalized for StreamTransport {
+    const SPEAKS: bool = true;
+
+    fn freelist() -> &'static Freelist {
+        &STREAMS
+    }
+
+    fn has_last_word(&self) -> bool {
+        !self.socket.is_empty()
+    }
+
+    fn finalize(py: Python<'_>, this: This<'_, Self>) {
+        closing::finalize(py, this);
+    }
+
+    fn leave_lists(&self) {}
+
+    fn weak_references(&self) -> Option<&WeakList> {
+        Some(&self.weak_references)
+    }
+}
+
+/// Makes the class.
+pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
+    let class = Builder::<StreamTransport>::new(c"boucle._boucle.StreamTransport")
+        .doc(c"The transport of a stream socket. Made by the loop.")
+        .weakly_referenced(offset_of!(StreamTransport, weak_references))
+        .with_attributes(offset_of!(StreamTransport, attributes))
+        .methods(attributes::methods())
+        .properties(attributes::properties())
+        .slot(ffi::Py_tp_repr, unary!(StreamTransport, "__repr__", attributes::repr))
+        .finalized();
+    // SAFETY: the value is `repr(C)` and begins with an `ObjectCell`.
+    let class = unsafe { class.derived_from_python(&imports::get(py).transport) }.without_constructor().build(py)?;
+    let class_object = class.any(py);
+    class_object.setattr(intern!(py, "_start_tls_compatible"), true)?;
+    let mode = py.import("asyncio.constants")?.getattr(intern!(py, "_SendfileMode"))?;
+    class_object.setattr(intern!(py, "_sendfile_compatible"), mode.getattr(intern!(py, "TRY_NATIVE"))?)?;
+    Ok(class)
+}
+
+/// `_make_socket_transport(sock, protocol, waiter=None, *, extra=None, server=None)`.
+pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
+    let names = ["sock", "protocol", "waiter", "extra", "server"];
+    let [Some(sock), Some(protocol), waiter, extra, server] = args.named(py, "_make_socket_transport", names)? else {
+        return Err(PyTypeError::new_err("_make_socket_transport() needs a socket and a protocol").into());
+    };
+    core.to_owned().any(py).call_method1(intern!(py, "_ensure_fd_no_transport"), (sock.any(py),))?;
+    let extra = match extra {
+        Some(extra) => extra.any(py).cast::<PyDict>().map_err(PyErr::from)?.copy()?,
+        None => PyDict::new(py),
+    };
+    describe(py, &sock, &extra)?;
+    let fd: RawFd = sock.any(py).call_method0(intern!(py, "fileno"))?.extract()?;
+    let family: i32 = sock.any(py).getattr(intern!(py, "family"))?.extract()?;
+    let context = copy_context(py)?;
+    let object = STREAMS.make_collected(py, StreamTransport::default)?;
+    let Some(this) = This::<StreamTransport>::exactly(&object) else { return Ok(object) };
+    this.fd.set(fd);
+    if family != socket::UNIX {
+        socket::set_no_delay(fd).map_err(|error| to_py_err(&error))?;
+    }
+    this.interest.set(Interest { write: family != socket::UNIX, ..Interest::EDGES });
+    // A transport without a socket has no last word, should the registration fail.
+    let watcher = Watcher::new(py, core, this, fd, this.interest.get())?;
+    drop(this.watcher.replace(Some(watcher)));
+    drop(this.core.replace(Some(core.to_owned())));
+    for (cell, content) in [
+        (&this.extra, Some(extra.into_any().into())),
+        (&this.socket, Some(sock)),
+        (&this.context, Some(context)),
+        (&this.server, server),
+    ] {
+        drop(cell.replace(content));
+    }
+    set_protocol(py, this, protocol.clone())?;
+    if let Some(server) = this.server.get() {
+        attach(py, &server, &object)?;
+    }
+    let transports = core.to_owned().any(py).getattr(intern!(py, "_transports"))?;
+    transports.set_item(fd, object.any(py))?;
+    start(py, core, this, &protocol, waiter.as_ref())?;
+    Ok(object)
+}
+
+/// Fills in what `get_extra_info` answers, as asyncio does.
+fn describe(py: Python<'_>, sock: &Owned, extra: &Bound<'_, PyDict>) -> Result<()> {
+    let shown = imports::get(py).transport_socket.any(py).call1((sock.any(py),))?;
+    extra.set_item(intern!(py, "socket"), shown)?;
+    let ask = |name| match sock.any(py).call_method0(name) {
+        Ok(answer) => Ok::<Owned, PyErr>(answer.into()),
+        Err(error) if error.is_instance_of::<pyo3::exceptions::PyOSError>(py) => {
+            crate::raw::guard::discard(py, error);
+            Ok(Owned::none(py))
+        }
+        Err(error) => Err(error),
+    };
+    extra.set_item(intern!(py, "sockname"), ask(intern!(py, "getsockname"))?.any(py))?;
+    if !extra.contains(intern!(py, "peername"))? {
+        extra.set_item(intern!(py, "peername"), ask(intern!(py, "getpeername"))?.any(py))?;
+    }
+    Ok(())
+}
+
+/// Tells a server that it has a connection more.
+fn attach(py: Python<'_>, server: &Owned, transport: &Owned) -> Result<()> {
+    // From 3.13 on servers know their transports; before, they count them.
+    if cfg!(Py_3_13) {
+        server.any(py).call_method1(intern!(py, "_attach"), (transport.any(py),))?;
+    } else {
+        server.any(py).call_method0(intern!(py, "_attach"))?;
+    }
+    Ok(())
+}
+
+/// Tells a server that it has a connection less.
+fn detach(py: Python<'_>, server: &Owned, transport: &Owned) -> Result<()> {
+    if cfg!(Py_3_13) {
+        server.any(py).call_method1(intern!(py, "_detach"), (transport.any(py),))?;
+    } else {
+        server.any(py).call_method0(intern!(py, "_detach"))?;
+    }
+    Ok(())
+}
+
+/// Schedules what begins a connection, in asyncio's order: the protocol is told, reading starts, the waiter wakes up.
+fn start(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    protocol: &Owned,
+    waiter: Option<&Owned>,
+) -> Result<()> {
+    let object = this.to_owned();
+    let made: Owned = protocol.any(py).getattr(intern!(py, "connection_made"))?.into();
+    soon(py, core, this, &made, &[&object])?;
+    let start: Owned = object.any(py).getattr(intern!(py, "_start_reading"))?.into();
+    soon(py, core, this, &start, &[])?;
+    if let Some(waiter) = waiter {
+        soon(py, core, this, &imports::get(py).set_result_unless_cancelled, &[waiter, &Owned::none(py)])?;
+    }
+    Ok(())
+}
+
+/// Schedules a call in the context of the connection.
+fn soon(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    function: &Owned,
+    args: &[&Owned],
+) -> Result<()> {
+    tasks::call_soon_with(py, core, function, args, this.context.get().as_ref())
+}
+
+/// Takes a protocol, and notes how it takes what arrives.
+fn set_protocol(py: Python<'_>, this: This<'_, StreamTransport>, protocol: Owned) -> Result<()> {
+    let buffered = protocol.any(py).is_instance(&imports::get(py).buffered_protocol.any(py))?;
+    this.buffered.set(buffered);
+    this.code.set(0);
+    this.protocol_connected.set(true);
+    drop(this.protocol.replace(Some(protocol)));
+    Ok(())
+}
+
+/// Whom a report about this transport is about; nobody once the connection is lost.
+fn parties(this: This<'_, StreamTransport>) -> Option<Parties> {
+    let owner = this.core.object().get()?;
+    Some(Parties { owner, transport: this.to_owned(), protocol: this.protocol.get() })
+}
+
+/// Sends what was put off: the step has returned.
+pub(crate) fn send_now(py: Python<'_>, transport: &Owned) -> Result<()> {
+    This::<StreamTransport>::exactly(transport).map_or(Ok(()), |this| writing::send_put_off(py, this))
+}
+
+impl Source for StreamTransport {
+    fn step(py: Python<'_>, core: This<'_, LoopCore>, this: This<'_, Self>, watcher: This<'_, Watcher>) -> Result<()> {
+        reading::in_context(py, this, || {
+            if watcher.takes_read() {
+                reading::ready(py, core, this, watcher)?;
+            }
+            if watcher.takes_write() {
+                writing::ready(py, core, this, watcher)?;
+            }
+            Ok(())
+        })
+    }
+
+    fn code(py: Python<'_>, this: This<'_, Self>) -> u32 {
+        if this.code.get() == 0
+            && let Some(protocol) = this.protocol.get()
+        {
+            let name = if this.buffered.get() { intern!(py, "buffer_updated") } else { intern!(py, "data_received") };
+            this.code.set(witness::method(py, &protocol, name));
+        }
+        this.code.get()
+    }
+}

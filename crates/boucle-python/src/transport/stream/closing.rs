@@ -1,0 +1,150 @@
+//! How a connection ends: closed once everything is sent, aborted, failed, or forgotten.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use super::super::report;
+use super::{StreamTransport, detach, parties, soon, writing};
+use crate::imports;
+use crate::loop_core::LoopCore;
+use crate::raw::call;
+use crate::raw::guard::afterwards;
+use crate::raw::{Args, Owned, Raised, Result, This};
+
+/// `close()`: no more is read; what was written is sent, and then the connection is lost.
+pub(super) fn close(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
+    if this.closing.get() {
+        return Ok(());
+    }
+    writing::send_put_off(py, this)?;
+    // An error of that sending has closed it already.
+    if this.closing.replace(true) {
+        return Ok(());
+    }
+    stop_reading(this)?;
+    if this.outgoing.borrow().is_empty() {
+        this.conn_lost.set(this.conn_lost.get() + 1);
+        schedule_loss(py, this, &Owned::none(py))?;
+    }
+    Ok(())
+}
+
+/// `abort()`: what the kernel has not taken is dropped.
+pub(super) fn abort(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
+    force_close(py, this, &Owned::none(py))
+}
+
+/// `_force_close(exc)`.
+pub(super) fn force_close_with(py: Python<'_>, this: This<'_, StreamTransport>, args: Args<'_>) -> Result<()> {
+    let exception = args.get(0).map_or_else(|| Owned::none(py), |exception| exception.to_owned());
+    force_close(py, this, &exception)
+}
+
+fn force_close(py: Python<'_>, this: This<'_, StreamTransport>, exception: &Owned) -> Result<()> {
+    // What was written before has been sent, on asyncio.
+    writing::send_put_off(py, this)?;
+    if this.conn_lost.get() > 0 {
+        return Ok(());
+    }
+    writing::drop_unsent(this);
+    if !this.closing.replace(true) {
+        stop_reading(this)?;
+    }
+    this.conn_lost.set(this.conn_lost.get() + 1);
+    schedule_loss(py, this, exception)
+}
+
+/// Something went wrong: tells those who want to know, and ends the connection.
+#[cold]
+pub(super) fn fail(
+    py: Python<'_>,
+    _: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    exception: &Owned,
+    message: &str,
+) -> Result<()> {
+    let Some(parties) = parties(this) else { return Ok(()) };
+    report::fatal(py, &parties, message, exception)?;
+    force_close(py, this, exception)
+}
+
+/// `_fatal_error(exc, message='Fatal error on transport')`.
+pub(super) fn fatal_error(py: Python<'_>, this: This<'_, StreamTransport>, args: Args<'_>) -> Result<()> {
+    let [exception, message] = args.named(py, "_fatal_error", ["exc", "message"])?;
+    let exception = exception.unwrap_or_else(|| Owned::none(py));
+    let message = message.map(|message| message.any(py).extract::<String>()).transpose()?;
+    let message = message.as_deref().unwrap_or("Fatal error on transport");
+    let failed = this.core.with(|core| fail(py, core, this, &exception, message));
+    failed.unwrap_or(Ok(()))
+}
+
+fn stop_reading(this: This<'_, StreamTransport>) -> Result<()> {
+    let object = this.to_owned();
+    let told = this.core.with(|core| this.watcher.with(|watcher| watcher.want_read(core, &object, false)));
+    told.flatten().unwrap_or(Ok(()))
+}
+
+/// Ends the registration with the kernel.
+fn end_watching(this: This<'_, StreamTransport>) {
+    this.core.with(|core| this.watcher.with(|watcher| watcher.end(core)));
+}
+
+fn schedule_loss(py: Python<'_>, this: This<'_, StreamTransport>, exception: &Owned) -> Result<()> {
+    end_watching(this);
+    let call: Owned = this.to_owned().any(py).getattr(intern!(py, "_call_connection_lost"))?.into();
+    this.core.with(|core| soon(py, core, this, &call, &[exception])).unwrap_or(Ok(()))
+}
+
+/// `_call_connection_lost(exc)`.
+pub(super) fn call_connection_lost(py: Python<'_>, this: This<'_, StreamTransport>, args: Args<'_>) -> Result<()> {
+    let exception = args.get(0).map(|exception| exception.to_owned());
+    lose(py, this, exception.as_ref())
+}
+
+/// Tells the protocol that the connection is lost, and lets go of everything.
+pub(super) fn lose(py: Python<'_>, this: This<'_, StreamTransport>, exception: Option<&Owned>) -> Result<()> {
+    let none = Owned::none(py);
+    let protocol = this.protocol.get().filter(|_| this.protocol_connected.get());
+    let told = match &protocol {
+        Some(protocol) => {
+            let exception = exception.unwrap_or(&none);
+            call::method(py, protocol, &imports::get(py).connection_lost, &[exception]).map(drop)
+        }
+        None => Ok(()),
+    };
+    let result = afterwards(py, told, || let_go(py, this));
+    if result.is_ok()
+        && let Some(waiter) = this.empty_waiter.get()
+        && !waiter.any(py).call_method0(intern!(py, "done"))?.is_truthy()?
+    {
+        let error = pyo3::exceptions::PyConnectionError::new_err("Connection is closed by peer");
+        let error = crate::raw::guard::value_of(py, error);
+        waiter.any(py).call_method1(intern!(py, "set_exception"), (error.any(py),))?;
+    }
+    result
+}
+
+fn let_go(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
+    end_watching(this);
+    let closed = this.socket.take().map(|sock| sock.any(py).call_method0(intern!(py, "close")).map(drop));
+    let server = this.server.take();
+    let content = (this.protocol.take(), this.core.replace(None), this.watcher.replace(None));
+    let detached = server.map(|server| detach(py, &server, &this.to_owned()));
+    drop(content);
+    closed.transpose()?;
+    detached.unwrap_or(Ok(()))
+}
+
+/// The last word of a transport that was forgotten: warns, and closes the socket.
+pub(super) fn finalize(py: Python<'_>, this: This<'_, StreamTransport>) {
+    let warned = report::warn_of_unclosed(py, &this.to_owned());
+    unraisable(py, this, warned);
+    let closed = let_go(py, this);
+    unraisable(py, this, closed);
+}
+
+fn unraisable(py: Python<'_>, this: This<'_, StreamTransport>, result: Result<()>) {
+    if result == Err(Raised) {
+        Raised.report_unraisable(py, &this.to_owned());
+    }
+}

@@ -1,0 +1,212 @@
+//! What arrives: one read a report, into the loop's scratch buffer and from there to the protocol.
+//!
+//! A read that does not fill the buffer has emptied the socket, so nobody asks the kernel again; unless the other side has
+//! hung up, for then the end is still to be read.
+
+use boucle_core::socket::{self, Outcome};
+use pyo3::prelude::*;
+
+use super::super::report;
+use super::{StreamTransport, closing, parties};
+use crate::errors::to_py_err;
+use crate::imports;
+use crate::loop_core::LoopCore;
+use crate::loop_core::source::Watcher;
+use crate::raw::bytes::{self, Buffer};
+use crate::raw::call::{self, enter_context, exit_context};
+use crate::raw::guard::value_of;
+use crate::raw::{Owned, Result, This};
+
+/// Runs `work` in the connection's context.
+pub(super) fn in_context(
+    py: Python<'_>,
+    this: This<'_, StreamTransport>,
+    work: impl FnOnce() -> Result<()>,
+) -> Result<()> {
+    enter_context(py, &this.context)?;
+    let result = work();
+    exit_context(py, &this.context)?;
+    result
+}
+
+/// The descriptor is readable.
+#[inline]
+pub(super) fn ready(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    watcher: This<'_, Watcher>,
+) -> Result<()> {
+    if this.conn_lost.get() > 0 {
+        return Ok(());
+    }
+    let Some(protocol) = this.protocol.get() else { return Ok(()) };
+    if this.buffered.get() {
+        return fill_buffer(py, core, this, watcher, &protocol);
+    }
+    let mut data = None;
+    let outcome = core.with_scratch(|scratch| {
+        let outcome = socket::receive(this.fd.get(), scratch);
+        if let Ok(Outcome::Done(count @ 1..)) = outcome {
+            if count < scratch.len() && !watcher.hung_up() {
+                watcher.used_up_read();
+            }
+            data = Some(bytes::new(py, &scratch[..count]));
+        }
+        outcome
+    });
+    match outcome {
+        Ok(Outcome::Done(0)) => at_eof(py, core, this, &protocol),
+        Ok(Outcome::Done(_)) => {
+            let Some(data) = data.transpose()? else { return Ok(()) };
+            let received = call::method(py, &protocol, &imports::get(py).data_received, &[&data]);
+            check(py, core, this, received, "Fatal error: protocol.data_received() call failed.")
+        }
+        Ok(Outcome::WouldBlock) => {
+            watcher.used_up_read();
+            Ok(())
+        }
+        Ok(Outcome::Interrupted) => Ok(()),
+        Err(error) => {
+            let exception = value_of(py, to_py_err(&error));
+            closing::fail(py, core, this, &exception, "Fatal read error on socket transport")
+        }
+    }
+}
+
+/// Reads straight into the protocol's own buffer.
+fn fill_buffer(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    watcher: This<'_, Watcher>,
+    protocol: &Owned,
+) -> Result<()> {
+    let buffer = match get_buffer(py, protocol) {
+        Ok(buffer) => buffer,
+        Err(raised) => {
+            return check(py, core, this, Err(raised), "Fatal error: protocol.get_buffer() call failed.");
+        }
+    };
+    if this.conn_lost.get() > 0 {
+        return Ok(());
+    }
+    let mut buffer = match Buffer::writable(&buffer) {
+        Ok(buffer) => buffer,
+        Err(raised) => return check(py, core, this, Err(raised), "Fatal read error on socket transport"),
+    };
+    let outcome = socket::receive(this.fd.get(), buffer.bytes_mut());
+    if let Ok(Outcome::Done(count)) = outcome
+        && count < buffer.len()
+        && !watcher.hung_up()
+    {
+        watcher.used_up_read();
+    }
+    drop(buffer);
+    match outcome {
+        Ok(Outcome::Done(0)) => at_eof(py, core, this, protocol),
+        Ok(Outcome::Done(count)) => {
+            let count = count.into_pyobject(py).map_err(PyErr::from)?.into_any().into();
+            let updated = call::method(py, protocol, &imports::get(py).buffer_updated, &[&count]);
+            check(py, core, this, updated, "Fatal error: protocol.buffer_updated() call failed.")
+        }
+        Ok(Outcome::WouldBlock) => {
+            watcher.used_up_read();
+            Ok(())
+        }
+        Ok(Outcome::Interrupted) => Ok(()),
+        Err(error) => {
+            let exception = value_of(py, to_py_err(&error));
+            closing::fail(py, core, this, &exception, "Fatal read error on socket transport")
+        }
+    }
+}
+
+/// The buffer that the protocol offers, which must not be empty.
+fn get_buffer(py: Python<'_>, protocol: &Owned) -> Result<Owned> {
+    let any = (-1_i32).into_pyobject(py).map_err(PyErr::from)?.into_any().into();
+    let buffer = call::method(py, protocol, &imports::get(py).get_buffer, &[&any])?;
+    if buffer.any(py).len()? == 0 {
+        return Err(pyo3::exceptions::PyRuntimeError::new_err("get_buffer() returned an empty buffer").into());
+    }
+    Ok(buffer)
+}
+
+/// The other side has ended what it sends.
+fn at_eof(py: Python<'_>, core: This<'_, LoopCore>, this: This<'_, StreamTransport>, protocol: &Owned) -> Result<()> {
+    if core.debug() {
+        report::debug(py, "%r received EOF", (this.to_owned().any(py),), None)?;
+    }
+    let keep_open = call::method(py, protocol, &imports::get(py).eof_received, &[])
+        .and_then(|answer| Ok(answer.any(py).is_truthy()?));
+    match keep_open {
+        // The protocol may go on writing, but there is nothing to read any more.
+        Ok(true) => this.watcher.with(|watcher| watcher.want_read(core, &this.to_owned(), false)).unwrap_or(Ok(())),
+        Ok(false) => closing::close(py, this),
+        Err(raised) => check(py, core, this, Err(raised), "Fatal error: protocol.eof_received() call failed."),
+    }
+}
+
+/// A callback of the protocol has returned. One that raised ends the connection.
+#[inline]
+fn check(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    returned: Result<Owned>,
+    message: &str,
+) -> Result<()> {
+    match returned {
+        Ok(_) => Ok(()),
+        Err(raised) => {
+            let exception = report::catch(py, raised)?;
+            closing::fail(py, core, this, &exception, message)
+        }
+    }
+}
+
+/// Begins to read: the protocol was told that the connection is there.
+pub(super) fn start(_: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
+    want(this, is_reading(this))
+}
+
+/// Whether what arrives is read.
+pub(super) fn is_reading(this: This<'_, StreamTransport>) -> bool {
+    !this.closing.get() && !this.paused.get()
+}
+
+/// Tells the watcher.
+fn want(this: This<'_, StreamTransport>, wanted: bool) -> Result<()> {
+    let object = this.to_owned();
+    let told = this.core.with(|core| this.watcher.with(|watcher| watcher.want_read(core, &object, wanted)));
+    told.flatten().unwrap_or(Ok(()))
+}
+
+/// `pause_reading()`.
+pub(super) fn pause(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
+    if !is_reading(this) {
+        return Ok(());
+    }
+    this.paused.set(true);
+    want(this, false)?;
+    note(py, this, "%r pauses reading")
+}
+
+/// `resume_reading()`.
+pub(super) fn resume(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
+    if this.closing.get() || !this.paused.replace(false) {
+        return Ok(());
+    }
+    want(this, true)?;
+    note(py, this, "%r resumes reading")
+}
+
+/// In debug mode, says something in the log.
+fn note(py: Python<'_>, this: This<'_, StreamTransport>, format: &str) -> Result<()> {
+    match parties(this) {
+        Some(parties) if this.core.with(|core| core.debug()) == Some(true) => {
+            report::debug(py, format, (parties.transport.any(py),), None)
+        }
+        _ => Ok(()),
+    }
+}

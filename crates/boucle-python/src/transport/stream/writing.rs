@@ -1,0 +1,290 @@
+//! What leaves: see `loop_core::outbox` for when.
+//!
+//! What is written is queued. Either the kernel has taken no more (*blocked*), and the rest goes when the descriptor is
+//! writable; or nothing was tried yet (*put off*), and everything goes when the step returns, or before whatever a program
+//! could learn from it. The size of the buffer and the water marks count what the kernel did not take, so both send first.
+
+use boucle_core::socket::{self, Outcome};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+
+use super::super::flow;
+use super::{StreamTransport, closing, parties};
+use crate::errors::to_py_err;
+use crate::loop_core::LoopCore;
+use crate::loop_core::source::Watcher;
+use crate::raw::args::Arg;
+use crate::raw::bytes::{Buffer, Bytes};
+use crate::raw::guard::value_of;
+use crate::raw::{Args, Owned, Result, This};
+
+/// More is not put off.
+const LARGE: usize = 64 * 1024;
+
+/// `write(data)`.
+pub(super) fn write(py: Python<'_>, this: This<'_, StreamTransport>, args: Args<'_>) -> Result<()> {
+    let data = match (args.get(0), args.count()) {
+        (Some(data), 1) => data,
+        _ => {
+            let [data] = args.named(py, "write", ["data"])?;
+            let Some(data) = data else {
+                return Err(PyTypeError::new_err("write() missing 1 required positional argument: 'data'").into());
+            };
+            return write_one(py, this, Arg::of(&data));
+        }
+    };
+    write_one(py, this, data)
+}
+
+fn write_one(py: Python<'_>, this: This<'_, StreamTransport>, data: Arg<'_>) -> Result<()> {
+    let piece = match Bytes::exactly(data.to_owned()) {
+        Ok(bytes) => Ok(bytes),
+        Err(other) => {
+            check_type(py, data)?;
+            Err(other)
+        }
+    };
+    if this.eof.get() {
+        return Err(PyRuntimeError::new_err("Cannot call write() after write_eof()").into());
+    }
+    if !this.empty_waiter.is_empty() {
+        return Err(PyRuntimeError::new_err("unable to write; sendfile is in progress").into());
+    }
+    let piece = match piece {
+        Ok(bytes) => bytes,
+        // What may change is copied: the program may use the memory again when this returns.
+        Err(other) => copy(py, &other)?,
+    };
+    if piece.as_ref().is_empty() {
+        return Ok(());
+    }
+    if this.conn_lost.get() > 0 {
+        return flow::lost_write(py, &this.conn_lost);
+    }
+    queue(this, piece);
+    written(py, this)
+}
+
+/// A copy of memory that may change. A memory that is scattered fails as it would in `socket.send`.
+fn copy(py: Python<'_>, object: &Owned) -> Result<Bytes> {
+    let buffer = Buffer::readable(object)?;
+    Bytes::copied(py, buffer.bytes())
+}
+
+fn check_type(py: Python<'_>, data: Arg<'_>) -> Result<()> {
+    let data = data.any(py);
+    if data.is_instance_of::<pyo3::types::PyBytes>()
+        || data.is_instance_of::<pyo3::types::PyByteArray>()
+        || data.is_instance_of::<pyo3::types::PyMemoryView>()
+    {
+        return Ok(());
+    }
+    let name = data.get_type().name()?;
+    Err(PyTypeError::new_err(format!("data argument must be a bytes-like object, not '{name}'")).into())
+}
+
+/// `writelines(list_of_data)`.
+pub(super) fn write_lines(py: Python<'_>, this: This<'_, StreamTransport>, args: Args<'_>) -> Result<()> {
+    let [Some(lines)] = args.named(py, "writelines", ["list_of_data"])? else {
+        return Err(PyTypeError::new_err("writelines() missing 1 required positional argument: 'list_of_data'").into());
+    };
+    if this.eof.get() {
+        return Err(PyRuntimeError::new_err("Cannot call writelines() after write_eof()").into());
+    }
+    if !this.empty_waiter.is_empty() {
+        return Err(PyRuntimeError::new_err("unable to writelines; sendfile is in progress").into());
+    }
+    // All of them before the first is queued: a wrong one raises, and nothing was written.
+    let mut pieces = Vec::new();
+    for line in lines.any(py).try_iter()? {
+        let line: Owned = line?.into();
+        pieces.push(match Bytes::exactly(line) {
+            Ok(bytes) => bytes,
+            Err(other) => copy(py, &other)?,
+        });
+    }
+    if pieces.iter().all(|piece| piece.as_ref().is_empty()) {
+        return Ok(());
+    }
+    if this.conn_lost.get() > 0 {
+        return flow::lost_write(py, &this.conn_lost);
+    }
+    pieces.into_iter().for_each(|piece| queue(this, piece));
+    written(py, this)
+}
+
+fn queue(this: This<'_, StreamTransport>, piece: Bytes) {
+    let empty = this.outgoing.borrow_mut().push(piece);
+    drop(empty);
+}
+
+/// Something was queued: it waits for the descriptor, or for the end of the step, or leaves now.
+fn written(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
+    let size = this.outgoing.borrow().len();
+    if this.blocked.get() {
+        return this.flow.grew(py, size, || parties(this));
+    }
+    let small = size < LARGE && size <= this.flow.high();
+    if small && this.core.with(|core| core.may_put_off()) == Some(true) {
+        if !this.put_off.replace(true) {
+            this.core.with(|core| core.send_after_step(this.to_owned()));
+        }
+        return Ok(());
+    }
+    attempt(py, this)
+}
+
+/// Sends what was put off, before something that a program could learn from. Afterwards the buffer holds what the kernel
+/// did not take.
+pub(super) fn send_put_off(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
+    if this.put_off.replace(false) && !this.blocked.get() { attempt(py, this) } else { Ok(()) }
+}
+
+/// The first attempt to send what is queued.
+fn attempt(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
+    this.put_off.set(false);
+    if this.outgoing.borrow().is_empty() {
+        return Ok(());
+    }
+    if !send(py, this)? {
+        return Ok(());
+    }
+    let size = this.outgoing.borrow().len();
+    if size == 0 {
+        return Ok(());
+    }
+    this.blocked.set(true);
+    want(this, true)?;
+    this.flow.grew(py, size, || parties(this))
+}
+
+/// Tries once to send. Whether the connection still stands.
+fn send(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<bool> {
+    let mut done = Vec::new();
+    let (before, outcome) = {
+        let mut outgoing = this.outgoing.borrow_mut();
+        (outgoing.len(), outgoing.send(this.fd.get(), &mut done))
+    };
+    let pieces = done.len();
+    drop(done);
+    match outcome {
+        Ok(Outcome::Done(count)) => {
+            // The kernel took less than it was offered, and tells when it takes more.
+            if count < before && pieces < socket::MOST_PIECES {
+                this.watcher.with(|watcher| watcher.used_up_write());
+            }
+            Ok(true)
+        }
+        Ok(Outcome::WouldBlock) => {
+            this.watcher.with(|watcher| watcher.used_up_write());
+            Ok(true)
+        }
+        Ok(Outcome::Interrupted) => Ok(true),
+        Err(error) => {
+            let unsent = this.outgoing.borrow_mut().take();
+            drop(unsent);
+            this.blocked.set(false);
+            want(this, false)?;
+            let exception = value_of(py, to_py_err(&error));
+            let failed = this
+                .core
+                .with(|core| closing::fail(py, core, this, &exception, "Fatal write error on socket transport"));
+            failed.unwrap_or(Ok(()))?;
+            if let Some(waiter) = this.empty_waiter.get() {
+                waiter.any(py).call_method1(intern!(py, "set_exception"), (exception.any(py),))?;
+            }
+            Ok(false)
+        }
+    }
+}
+
+fn want(this: This<'_, StreamTransport>, wanted: bool) -> Result<()> {
+    let object = this.to_owned();
+    let told = this.core.with(|core| this.watcher.with(|watcher| watcher.want_write(core, &object, wanted)));
+    told.flatten().unwrap_or(Ok(()))
+}
+
+/// The descriptor is writable.
+pub(super) fn ready(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    watcher: This<'_, Watcher>,
+) -> Result<()> {
+    if this.conn_lost.get() > 0 || !this.blocked.get() || !send(py, this)? {
+        return Ok(());
+    }
+    // May write more, which is queued.
+    let size = this.outgoing.borrow().len();
+    this.flow.shrank(py, size, || parties(this))?;
+    if !this.outgoing.borrow().is_empty() {
+        return Ok(());
+    }
+    this.blocked.set(false);
+    watcher.want_write(core, &this.to_owned(), false)?;
+    if let Some(waiter) = this.empty_waiter.get() {
+        waiter.any(py).call_method1(intern!(py, "set_result"), (py.None(),))?;
+    }
+    if this.closing.get() {
+        closing::lose(py, this, None)
+    } else if this.eof.get() {
+        socket::end_sending(this.fd.get()).map_err(|error| to_py_err(&error).into())
+    } else {
+        Ok(())
+    }
+}
+
+/// How many bytes the kernel has not taken.
+pub(super) fn buffer_size(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<usize> {
+    send_put_off(py, this)?;
+    Ok(this.outgoing.borrow().len())
+}
+
+/// `write_eof()`.
+pub(super) fn write_eof(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
+    if this.closing.get() || this.eof.get() {
+        return Ok(());
+    }
+    send_put_off(py, this)?;
+    if this.closing.get() {
+        return Ok(());
+    }
+    this.eof.set(true);
+    if this.outgoing.borrow().is_empty() {
+        socket::end_sending(this.fd.get()).map_err(|error| to_py_err(&error))?;
+    }
+    Ok(())
+}
+
+/// `_make_empty_waiter()`: a future that is done when everything is sent. Nothing can be written meanwhile.
+pub(super) fn make_empty_waiter(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<Owned> {
+    if !this.empty_waiter.is_empty() {
+        return Err(PyRuntimeError::new_err("Empty waiter is already set").into());
+    }
+    send_put_off(py, this)?;
+    let Some(owner) = this.core.object().get() else {
+        return Err(PyRuntimeError::new_err("the connection is closed").into());
+    };
+    let waiter: Owned = owner.any(py).call_method0(intern!(py, "create_future"))?.into();
+    drop(this.empty_waiter.replace(Some(waiter.clone())));
+    if this.outgoing.borrow().is_empty() {
+        waiter.any(py).call_method1(intern!(py, "set_result"), (py.None(),))?;
+    }
+    Ok(waiter)
+}
+
+/// `set_write_buffer_limits(high=None, low=None)`.
+pub(super) fn set_limits(py: Python<'_>, this: This<'_, StreamTransport>, args: Args<'_>) -> Result<()> {
+    this.flow.set_limits(py, args)?;
+    let size = buffer_size(py, this)?;
+    this.flow.grew(py, size, || parties(this))
+}
+
+/// Forgets what was not sent.
+pub(super) fn drop_unsent(this: This<'_, StreamTransport>) {
+    let unsent = this.outgoing.borrow_mut().take();
+    drop(unsent);
+    this.blocked.set(false);
+    this.put_off.set(false);
+}
