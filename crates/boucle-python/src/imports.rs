@@ -68,6 +68,10 @@ pub(crate) struct Imports {
     pub(crate) pause_writing: Owned,
     /// The string `resume_writing`.
     pub(crate) resume_writing: Owned,
+    /// `warnings.warn`: at the end of a program nothing can be imported any more.
+    pub(crate) warn: Owned,
+    /// asyncio's log.
+    pub(crate) logger: Owned,
     /// `asyncio.BufferedProtocol`.
     pub(crate) buffered_protocol: Owned,
     /// `asyncio.trsock.TransportSocket`: what a transport shows of its socket.
@@ -117,6 +121,8 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         buffer_updated: PyString::intern(py, "buffer_updated").into_any().into(),
         pause_writing: PyString::intern(py, "pause_writing").into_any().into(),
         resume_writing: PyString::intern(py, "resume_writing").into_any().into(),
+        warn: py.import("warnings")?.getattr("warn")?.into(),
+        logger: py.import("asyncio.log")?.getattr("logger")?.into(),
         buffered_protocol: asyncio.getattr("BufferedProtocol")?.into(),
         transport_socket: py.import("asyncio.trsock")?.getattr("TransportSocket")?.into(),
         set_result_unless_cancelled: py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into(),

@@ -54,7 +54,6 @@ pub(crate) fn debug<'py>(
     values: impl IntoPyObject<'py, Target = pyo3::types::PyTuple, Output = Bound<'py, pyo3::types::PyTuple>, Error = PyErr>,
     exception: Option<&Owned>,
 ) -> Result<()> {
-    let logger = py.import("asyncio.log")?.getattr(intern!(py, "logger"))?;
     let values = values.into_pyobject(py)?;
     let args = std::iter::once(format.into_pyobject(py).map_err(PyErr::from)?.into_any()).chain(values.iter());
     let args = pyo3::types::PyTuple::new(py, args.collect::<Vec<_>>())?;
@@ -62,14 +61,14 @@ pub(crate) fn debug<'py>(
     if let Some(exception) = exception {
         keywords.set_item(intern!(py, "exc_info"), exception.any(py))?;
     }
-    logger.call_method(intern!(py, "debug"), args, Some(&keywords))?;
+    imports::get(py).logger.any(py).call_method(intern!(py, "debug"), args, Some(&keywords))?;
     Ok(())
 }
 
 /// Warns in asyncio's log that somebody keeps writing to a connection that is gone.
 pub(crate) fn warn_of_lost_writes(py: Python<'_>) -> Result<()> {
-    let logger = py.import("asyncio.log")?.getattr(intern!(py, "logger"))?;
-    logger.call_method1(intern!(py, "warning"), (intern!(py, "socket.send() raised exception."),))?;
+    let logger = &imports::get(py).logger;
+    logger.any(py).call_method1(intern!(py, "warning"), (intern!(py, "socket.send() raised exception."),))?;
     Ok(())
 }
 
@@ -79,6 +78,6 @@ pub(crate) fn warn_of_unclosed(py: Python<'_>, transport: &Owned) -> Result<()> 
     let keywords = PyDict::new(py);
     keywords.set_item(intern!(py, "source"), transport.any(py))?;
     let category = py.get_type::<pyo3::exceptions::PyResourceWarning>();
-    py.import("warnings")?.call_method(intern!(py, "warn"), (text, category), Some(&keywords))?;
+    imports::get(py).warn.any(py).call((text, category), Some(&keywords))?;
     Ok(())
 }

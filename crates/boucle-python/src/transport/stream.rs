@@ -63,8 +63,6 @@ pub(crate) struct StreamTransport {
     outgoing: RefCell<Outgoing<Bytes>>,
     flow: Flow,
     fd: Cell<RawFd>,
-    /// What the watcher asks the kernel for.
-    interest: Cell<Interest>,
     /// How the protocol takes what arrives.
     buffered: Cell<bool>,
     protocol_connected: Cell<bool>,
@@ -183,9 +181,9 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
     if family != socket::UNIX {
         socket::set_no_delay(fd).map_err(|error| to_py_err(&error))?;
     }
-    this.interest.set(Interest { write: family != socket::UNIX, ..Interest::EDGES });
+    let interest = Interest { write: family != socket::UNIX, ..Interest::EDGES };
     // A transport without a socket has no last word, should the registration fail.
-    let watcher = Watcher::new(py, core, this, fd, this.interest.get())?;
+    let watcher = Watcher::new(py, core, this, fd, interest)?;
     drop(this.watcher.replace(Some(watcher)));
     drop(this.core.replace(Some(core.to_owned())));
     for (cell, content) in [

@@ -88,8 +88,7 @@ fn take_back(_: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
     if this.conn_lost.get() > 0 {
         return Ok(());
     }
-    let interest = this.interest.get();
-    let taken = this.core.with(|core| this.watcher.with(|watcher| watcher.resume(core, interest)));
+    let taken = this.core.with(|core| this.watcher.with(|watcher| watcher.resume(core)));
     taken.flatten().unwrap_or(Ok(()))
 }
 

@@ -125,6 +125,9 @@ pub(super) fn lose(py: Python<'_>, this: This<'_, StreamTransport>, exception: O
 }
 
 fn let_go(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
+    // Whatever is written from now on is lost: the descriptor may be another connection's soon.
+    this.conn_lost.set(this.conn_lost.get().max(1));
+    writing::drop_unsent(this);
     end_watching(this);
     let closed = this.socket.take().map(|sock| sock.any(py).call_method0(intern!(py, "close")).map(drop));
     let server = this.server.take();
