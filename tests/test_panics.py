@@ -28,7 +28,6 @@ if not hasattr(_boucle, "panic_in"):
 BY_PYO3 = {"Chronology", "Recording"}
 
 
-
 def stream_transport(loop):
     """A transport that reads."""
     transport = loop._make_socket_transport(socket.socketpair()[0], asyncio.Protocol())
