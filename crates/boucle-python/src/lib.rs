@@ -1,6 +1,7 @@
 //! `_boucle`: the Python face's native half, used by the package `boucle` and by nobody else.
 //!
 //! * [`loop_core`]: the loop. [`handle`]: what it returns and runs. [`future`], [`task`]: what programs await.
+//! * [`tls`]: TLS connections.
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
 //! * [`chronology`]: a recorded run for Python.
 //! * [`raw`]: the unsafe floor under all of it.
@@ -28,6 +29,7 @@ mod raw;
 mod rendezvous;
 mod settings;
 mod task;
+mod tls;
 mod witness;
 
 use pyo3::prelude::*;
@@ -35,7 +37,7 @@ use pyo3::prelude::*;
 /// The native half of boucle. Use the package `boucle`.
 #[pymodule(gil_used = true)]
 mod _boucle {
-    use super::{directory, frames, future, handle, imports, loop_core, raw, settings, task};
+    use super::{directory, frames, future, handle, imports, loop_core, raw, settings, task, tls};
     use pyo3::prelude::*;
 
     #[pymodule_export]
@@ -55,6 +57,9 @@ mod _boucle {
         let future = future::initialise(py).map_err(|raised| raised.take(py))?;
         let task = task::initialise(py).map_err(|raised| raised.take(py))?;
         let others = [("Handle", handle), ("TimerHandle", timer_handle), ("Future", future), ("Task", task)];
+        let [ssl_protocol, ssl_transport] = tls::initialise(py).map_err(|raised| raised.take(py))?;
+        module.add("SSLProtocol", ssl_protocol.any(py))?;
+        module.add("SSLTransport", ssl_transport.any(py))?;
         for (name, class) in classes.iter().chain(&others) {
             module.add(*name, class.any(py))?;
         }
