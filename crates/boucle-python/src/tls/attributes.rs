@@ -8,31 +8,49 @@ use pyo3::types::{PyList, PyString};
 
 use super::{SSLProtocol, construct, names, shutdown, transport};
 use crate::future::attributes::only_argument;
+use crate::raw::args::Arg;
 use crate::raw::method::property;
 use crate::raw::{Args, Owned, Result, This, getter, method, vector};
 
-/// `get_extra_info(name, default=None)`: what TLS knows, then what the transport below knows.
-pub(super) fn get_extra_info(py: Python<'_>, this: This<'_, SSLProtocol>, args: Args<'_>) -> Result<Owned> {
-    let mut default = args.get(1).map(|arg| arg.to_owned());
-    for (name, value) in args.keywords() {
-        if !name.is(&intern!(py, "default").clone().into_any().into()) {
+/// The arguments of `get_extra_info(name, default=None)`.
+pub(super) fn name_and_default(py: Python<'_>, args: Args<'_>) -> Result<(Owned, Owned)> {
+    let (mut name, mut default) = (args.get(0).map(Arg::to_owned), args.get(1).map(Arg::to_owned));
+    for (key, value) in args.keywords() {
+        if key.is(&intern!(py, "default").clone().into_any().into()) {
+            default = Some(value.to_owned());
+        } else if key.is(&intern!(py, "name").clone().into_any().into()) {
+            name = Some(value.to_owned());
+        } else {
             return Err(PyTypeError::new_err("get_extra_info() takes a name and a default").into());
         }
-        default = Some(value.to_owned());
     }
-    let (Some(name), default) = (args.get(0), default.unwrap_or_else(|| Owned::none(py))) else {
-        return Err(PyTypeError::new_err("get_extra_info() missing required argument: 'name'").into());
-    };
-    let name = name.to_owned();
+    match name {
+        Some(name) => Ok((name, default.unwrap_or_else(|| Owned::none(py)))),
+        None => Err(PyTypeError::new_err("get_extra_info() missing required argument: 'name'").into()),
+    }
+}
+
+/// What TLS knows under a name, or else what the transport below knows.
+pub(super) fn extra_info(
+    py: Python<'_>,
+    this: This<'_, SSLProtocol>,
+    name: &Owned,
+    default: &Owned,
+) -> Result<Owned> {
     if let Some(extra) = this.extra.get()
         && extra.any(py).contains(name.any(py))?
     {
         return Ok(extra.any(py).get_item(name.any(py))?.into());
     }
     match this.lower.get() {
-        Some(lower) => vector::method(py, &lower, intern!(py, "get_extra_info"), &[&name, &default]),
-        None => Ok(default),
+        Some(lower) => vector::method(py, &lower, intern!(py, "get_extra_info"), &[name, default]),
+        None => Ok(default.clone()),
     }
+}
+
+fn get_extra_info(py: Python<'_>, this: This<'_, SSLProtocol>, args: Args<'_>) -> Result<Owned> {
+    let (name, default) = name_and_default(py, args)?;
+    extra_info(py, this, &name, &default)
 }
 
 fn set_app_protocol(py: Python<'_>, this: This<'_, SSLProtocol>, args: Args<'_>) -> Result<()> {
@@ -44,7 +62,7 @@ fn get_app_transport(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<Owne
 }
 
 fn abort(py: Python<'_>, this: This<'_, SSLProtocol>, args: Args<'_>) -> Result<()> {
-    shutdown::abort(py, this, args.get(0).map(|arg| arg.to_owned()))
+    shutdown::abort(py, this, args.get(0).map(Arg::to_owned))
 }
 
 fn start_shutdown(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {

@@ -56,6 +56,9 @@ fn connection_lost(py: Python<'_>, this: This<'_, SSLProtocol>, args: Args<'_>) 
     callbacks::wake_waiter(py, this, Some(&exception))?;
     callbacks::cancel(py, this.shutdown_timer.take())?;
     callbacks::cancel(py, this.handshake_timer.take())?;
+    if let Some(transport) = &dropped.1 {
+        transport::let_go(transport);
+    }
     drop((dropped, protocol));
     Ok(())
 }

@@ -1,6 +1,12 @@
 //! `SSLTransport`: what the application writes to.
 //!
 //! It has no state but whether it is closed; everything else is its protocol's.
+//!
+//! # Invariants
+//!
+//! * An application that closes what was closing already is done with it. When the connection is lost the transport lets
+//!   go of its protocol, so that who keeps the transport keeps no `SSLContext`. Methods then say what they say of nothing;
+//!   asyncio's raise `AttributeError`.
 
 use std::cell::Cell;
 use std::mem::offset_of;
@@ -25,6 +31,8 @@ pub(crate) struct SSLTransport {
     owner: ObjectCell,
     protocol: MaybeInstance<SSLProtocol>,
     closed: Cell<bool>,
+    /// Whether the application has closed what was closing already.
+    done_with: Cell<bool>,
     attributes: Attributes,
     weak_references: WeakList,
 }
@@ -111,15 +119,26 @@ pub(super) fn mark_closed(protocol: This<'_, SSLProtocol>) {
     }
 }
 
-/// Runs a method of the protocol's. A transport has one until the garbage collector has taken it apart.
-fn on<R>(this: This<'_, SSLTransport>, work: impl FnOnce(This<'_, SSLProtocol>) -> Result<R>) -> Result<R> {
-    this.protocol
-        .with(work)
-        .unwrap_or_else(|| Err(PyRuntimeError::new_err("the transport is being deleted").into()))
+/// The connection of a transport is lost.
+pub(super) fn let_go(transport: &Owned) {
+    if let Some(this) = This::<SSLTransport>::exactly(transport)
+        && this.done_with.get()
+    {
+        drop(this.protocol.replace(None));
+    }
+}
+
+/// Runs a method of the protocol's. Without one the answer is that there is nothing.
+fn on<R: Default>(this: This<'_, SSLTransport>, work: impl FnOnce(This<'_, SSLProtocol>) -> Result<R>) -> Result<R> {
+    this.protocol.with(work).unwrap_or_else(|| Ok(R::default()))
 }
 
 fn get_extra_info(py: Python<'_>, this: This<'_, SSLTransport>, args: Args<'_>) -> Result<Owned> {
-    on(this, |protocol| super::attributes::get_extra_info(py, protocol, args))
+    let (name, default) = super::attributes::name_and_default(py, args)?;
+    match this.protocol.with(|protocol| super::attributes::extra_info(py, protocol, &name, &default)) {
+        Some(info) => info,
+        None => Ok(default),
+    }
 }
 
 fn set_protocol(py: Python<'_>, this: This<'_, SSLTransport>, args: Args<'_>) -> Result<()> {
@@ -136,8 +155,18 @@ fn is_closing(_: Python<'_>, this: This<'_, SSLTransport>) -> Result<bool> {
 }
 
 fn close(py: Python<'_>, this: This<'_, SSLTransport>) -> Result<()> {
-    this.closed.set(true);
-    on(this, |protocol| if protocol.app_closed.get() { Ok(()) } else { shutdown::close(py, protocol) })
+    let closing = this.closed.replace(true);
+    this.done_with.set(closing);
+    let lost: Option<Result<bool>> = this.protocol.with(|protocol| {
+        if !protocol.app_closed.get() {
+            shutdown::close(py, protocol)?;
+        }
+        Ok(protocol.app_transport.is_empty())
+    });
+    if lost.transpose()?.unwrap_or(false) {
+        let_go(&this.to_owned());
+    }
+    Ok(())
 }
 
 fn abort(py: Python<'_>, this: This<'_, SSLTransport>) -> Result<()> {
@@ -187,16 +216,21 @@ fn set_read_buffer_limits(py: Python<'_>, this: This<'_, SSLTransport>, args: Ar
     })
 }
 
-fn pair(py: Python<'_>, pair: (i64, i64)) -> Result<Owned> {
-    Ok(pair.into_pyobject(py)?.into_any().into())
+fn limits(
+    py: Python<'_>,
+    this: This<'_, SSLTransport>,
+    marks: impl Fn(This<'_, SSLProtocol>) -> (i64, i64),
+) -> Result<Owned> {
+    let both = on(this, |protocol| Ok(marks(protocol)))?;
+    Ok(both.into_pyobject(py)?.into_any().into())
 }
 
 fn get_write_buffer_limits(py: Python<'_>, this: This<'_, SSLTransport>) -> Result<Owned> {
-    on(this, |protocol| pair(py, protocol.outgoing_marks.both()))
+    limits(py, this, |protocol| protocol.outgoing_marks.both())
 }
 
 fn get_read_buffer_limits(py: Python<'_>, this: This<'_, SSLTransport>) -> Result<Owned> {
-    on(this, |protocol| pair(py, protocol.incoming_marks.both()))
+    limits(py, this, |protocol| protocol.incoming_marks.both())
 }
 
 fn get_write_buffer_size(py: Python<'_>, this: This<'_, SSLTransport>) -> Result<usize> {
