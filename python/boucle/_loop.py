@@ -18,12 +18,13 @@ from asyncio.log import logger
 
 from . import _boucle
 from ._standins import Ready, Scheduled, Selector
+from ._tls import TLS
 
 # Newer versions show the arguments of a callback in debug mode only.
 _DEBUG_SHOWS_MORE = "debug" in inspect.signature(format_helpers._format_callback_source).parameters
 
 
-class Loop(_boucle.LoopCore, asyncio.SelectorEventLoop):
+class Loop(_boucle.LoopCore, TLS, asyncio.SelectorEventLoop):
     """asyncio's event loop, on boucle."""
 
     def __init__(self):
