@@ -1,6 +1,7 @@
 //! The transport of datagrams, of IP's or Unix's.
 //!
-//! It is a true subclass of `asyncio.DatagramTransport`: that class's only slot is the first field here.
+//! It is a true subclass of `asyncio.DatagramTransport` and, as asyncio's own is, of `asyncio.Transport`: their only slot is
+//! the first field here.
 //!
 //! * [`reading`]: what arrives. [`writing`]: what leaves. [`address`]: addresses of IP. [`attributes`]: what Python sees.
 //!
@@ -49,6 +50,8 @@ pub(crate) struct DatagramTransport {
     family: Cell<address::Family>,
     sender: address::Known,
     receiver: address::Known,
+    /// So many reports take one datagram: a look for more found nothing.
+    content: Cell<u8>,
     /// What the kernel has not taken, with the address, or `None`, that each goes to.
     waiting: RefCell<VecDeque<(Bytes, Owned)>>,
     /// How much that is.
@@ -124,7 +127,8 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .slot(ffi::Py_tp_repr, unary!(DatagramTransport, "__repr__", attributes::repr))
         .finalized();
     // SAFETY: the value is `repr(C)` and begins with an `ObjectCell`.
-    unsafe { class.derived_from_python(&imports::get(py).datagram_transport) }.without_constructor().build(py)
+    let class = unsafe { class.derived_from_python(&imports::get(py).datagram_transport) };
+    class.and_from_python(&imports::get(py).transport).without_constructor().build(py)
 }
 
 /// `_make_datagram_transport(sock, protocol, address=None, waiter=None, extra=None)`.
