@@ -19,7 +19,6 @@ use boucle_core::recorder::chronicle::Names;
 use boucle_core::recorder::recent::Recent;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyCFunction;
 
 use crate::frames;
 use crate::raw::{GilCell, GilOnce, Owned, This};
@@ -228,20 +227,7 @@ fn look_up_code(py: Python<'_>, code: NonNull<ffi::PyObject>, runs_it: Option<&B
 /// `object` keeps.
 pub(crate) fn callable(py: Python<'_>, key: usize, object: &Owned, callable: &Bound<'_, PyAny>) -> u32 {
     let known = get(py).borrow(py).codes_by_address.get(&key).copied();
-    known.unwrap_or_else(|| enter(py, key, keeper(object, callable), describe_callable(callable))).0
-}
-
-/// What keeps an address that `object` keeps, without keeping more: a method of C is kept by its class, and the instance
-/// that it is bound to must be free to go.
-#[cold]
-fn keeper(object: &Owned, callable: &Bound<'_, PyAny>) -> Owned {
-    let class_of_method = || -> Option<Owned> {
-        let class = callable.cast::<PyCFunction>().ok()?.getattr("__self__").ok()?.get_type();
-        let name = callable.getattr("__name__").ok()?.extract::<String>().ok()?;
-        let in_class = class.getattr(name).ok()?;
-        (in_class.get_type().name().ok()? == "method_descriptor").then(|| class.into_any().into())
-    };
-    class_of_method().unwrap_or_else(|| object.clone())
+    known.unwrap_or_else(|| enter(py, key, object.clone(), describe_callable(callable))).0
 }
 
 #[cold]

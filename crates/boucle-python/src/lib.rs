@@ -61,6 +61,8 @@ mod _boucle {
         let watcher = loop_core::source::initialise(py).map_err(|raised| raised.take(py))?;
         let stream = transport::stream::initialise(py).map_err(|raised| raised.take(py))?;
         let [ssl_protocol, ssl_transport] = tls::initialise(py).map_err(|raised| raised.take(py))?;
+        let datagram = transport::datagram::initialise(py).map_err(|raised| raised.take(py))?;
+        let [read_pipe, write_pipe] = transport::pipe::initialise(py).map_err(|raised| raised.take(py))?;
         let others = [
             ("Handle", handle),
             ("TimerHandle", timer_handle),
@@ -70,6 +72,9 @@ mod _boucle {
             ("StreamTransport", stream),
             ("SSLProtocol", ssl_protocol),
             ("SSLTransport", ssl_transport),
+            ("DatagramTransport", datagram),
+            ("ReadPipeTransport", read_pipe),
+            ("WritePipeTransport", write_pipe),
         ];
         for (name, class) in classes.iter().chain(&others) {
             module.add(*name, class.any(py))?;

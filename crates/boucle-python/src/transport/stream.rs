@@ -205,7 +205,7 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
 }
 
 /// Fills in what `get_extra_info` answers, as asyncio does.
-fn describe(py: Python<'_>, sock: &Owned, extra: &Bound<'_, PyDict>) -> Result<()> {
+pub(super) fn describe(py: Python<'_>, sock: &Owned, extra: &Bound<'_, PyDict>) -> Result<()> {
     let shown = imports::get(py).transport_socket.any(py).call1((sock.any(py),))?;
     extra.set_item(intern!(py, "socket"), shown)?;
     let ask = |name| match sock.any(py).call_method0(name) {
