@@ -17,13 +17,14 @@ from asyncio import events, format_helpers
 from asyncio.log import logger
 
 from . import _boucle
+from ._addresses import Addresses
 from ._standins import Ready, Scheduled, Selector
 
 # Newer versions show the arguments of a callback in debug mode only.
 _DEBUG_SHOWS_MORE = "debug" in inspect.signature(format_helpers._format_callback_source).parameters
 
 
-class Loop(_boucle.LoopCore, asyncio.SelectorEventLoop):
+class Loop(_boucle.LoopCore, Addresses, asyncio.SelectorEventLoop):
     """asyncio's event loop, on boucle."""
 
     def __init__(self):

@@ -76,6 +76,18 @@ pub(crate) struct Imports {
     pub(crate) set_result_unless_cancelled: Owned,
     /// `asyncio.Transport`, which our stream transports derive from.
     pub(crate) transport: Owned,
+    /// `socket.socket`.
+    pub(crate) socket: Owned,
+    /// The string `fileno`.
+    pub(crate) fileno: Owned,
+    /// The string `gettimeout`.
+    pub(crate) gettimeout: Owned,
+    /// The string `getsockopt`.
+    pub(crate) getsockopt: Owned,
+    /// `socket.SOL_SOCKET`.
+    pub(crate) sol_socket: Owned,
+    /// `socket.SO_ERROR`.
+    pub(crate) so_error: Owned,
 }
 
 static IMPORTS: GilOnce<Imports> = GilOnce::new();
@@ -87,6 +99,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     let format_helpers = py.import("asyncio.format_helpers")?;
     let base_tasks = py.import("asyncio.base_tasks")?;
     let events = py.import("asyncio.events")?;
+    let socket = py.import("socket")?;
     let imports = Imports {
         handle: asyncio.getattr("Handle")?.into(),
         timer_handle: asyncio.getattr("TimerHandle")?.into(),
@@ -121,6 +134,12 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         transport_socket: py.import("asyncio.trsock")?.getattr("TransportSocket")?.into(),
         set_result_unless_cancelled: py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into(),
         transport: asyncio.getattr("Transport")?.into(),
+        socket: socket.getattr("socket")?.into(),
+        fileno: PyString::intern(py, "fileno").into_any().into(),
+        gettimeout: PyString::intern(py, "gettimeout").into_any().into(),
+        getsockopt: PyString::intern(py, "getsockopt").into_any().into(),
+        sol_socket: socket.getattr("SOL_SOCKET")?.into(),
+        so_error: socket.getattr("SO_ERROR")?.into(),
     };
     IMPORTS.set(py, imports);
     Ok(())
