@@ -18,13 +18,14 @@ from asyncio.log import logger
 
 from . import _boucle
 from ._addresses import Addresses
+from ._sendfile import Sendfile
 from ._standins import Ready, Scheduled, Selector
 
 # Newer versions show the arguments of a callback in debug mode only.
 _DEBUG_SHOWS_MORE = "debug" in inspect.signature(format_helpers._format_callback_source).parameters
 
 
-class Loop(_boucle.LoopCore, Addresses, asyncio.SelectorEventLoop):
+class Loop(_boucle.LoopCore, Addresses, Sendfile, asyncio.SelectorEventLoop):
     """asyncio's event loop, on boucle."""
 
     def __init__(self):

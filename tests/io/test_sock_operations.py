@@ -464,7 +464,7 @@ def test_calls_work_on_futures_of_asyncio(loop, pair, monkeypatch):
 
 
 def test_a_call_can_be_stepped_by_hand(loop, pair):
-    one, other = pair
+    one, _other = pair
     coroutine = loop.sock_recv(one, 10)
     future = coroutine.send(None)
     assert asyncio.isfuture(future)
