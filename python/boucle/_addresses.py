@@ -11,7 +11,7 @@ class Addresses:
     async def _resolve_for(self, sock, address):
         """The address to connect a socket of the internet to.
 
-        A name with more than a port keeps what resolving does not know: the flow, and the zone unless the name says one.
+        A name with more than a port keeps what resolving does not know: the flow, and the zone unless it says one.
         """
         options = {"family": sock.family, "type": sock.type, "proto": sock.proto, "loop": self}
         resolved = (await self._ensure_resolved(address, **options))[0][4]

@@ -18,6 +18,7 @@ from asyncio.log import logger
 
 from . import _boucle
 from ._addresses import Addresses
+from ._children import Children
 from ._sendfile import Sendfile
 from ._standins import Ready, Scheduled, Selector
 
@@ -25,7 +26,7 @@ from ._standins import Ready, Scheduled, Selector
 _DEBUG_SHOWS_MORE = "debug" in inspect.signature(format_helpers._format_callback_source).parameters
 
 
-class Loop(_boucle.LoopCore, Addresses, Sendfile, asyncio.SelectorEventLoop):
+class Loop(_boucle.LoopCore, Addresses, Children, Sendfile, asyncio.SelectorEventLoop):
     """asyncio's event loop, on boucle."""
 
     def __init__(self):

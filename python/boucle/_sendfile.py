@@ -1,7 +1,7 @@
 """Files sent by the kernel: ``loop.sock_sendfile`` and ``loop.sendfile``.
 
-asyncio's methods check the arguments and fall back to reading and writing; what stands here is what they ask for. The kernel
-sends one piece for each report that the socket takes more, as on asyncio, so that a large file leaves room for others.
+asyncio's methods check the arguments and fall back to reading and writing; what stands here is what they ask for. The
+kernel sends one piece for each report that the socket takes more, as on asyncio: a large file leaves room for others.
 
 A transport's descriptor is registered natively, so it is lent for the time of the call. A transport that is closed
 meanwhile says so before the descriptor is closed: nothing is left registered under its number.
@@ -21,8 +21,8 @@ class Sendfile:
     """The part of the loop that sends files."""
 
     async def _sock_sendfile_native(self, sock, file, offset, count, lost=None):
-        """Send by os.sendfile. Raises SendfileNotAvailableError where that cannot be. `lost` is a future that fails when the
-        socket is about to be closed. Leaves the file behind what was sent."""
+        """Send by os.sendfile. Raises SendfileNotAvailableError where that cannot be. `lost` is a future that fails when
+        the socket is about to be closed. Leaves the file behind what was sent."""
         try:
             fileno = file.fileno()
         except (AttributeError, io.UnsupportedOperation):

@@ -1,4 +1,4 @@
-"""Files sent through transports and sockets: what arrives, where the file stands afterwards, and what a lost connection says."""
+"""Files sent through transports and sockets: what arrives, where the file stands afterwards, what a lost peer means."""
 
 import asyncio
 import contextlib

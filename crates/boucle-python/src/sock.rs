@@ -36,6 +36,7 @@ use crate::raw::{Args, Class, ObjectCell, Owned, Raised, Result, This, TypeCell,
 
 /// What is done to the socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(not(Py_3_11), allow(dead_code, reason = "asyncio has those of datagrams from 3.11 on"))]
 enum Kind {
     #[default]
     Receive,
