@@ -17,6 +17,9 @@ from asyncio import events, format_helpers
 from asyncio.log import logger
 
 from . import _boucle
+from ._addresses import Addresses
+from ._children import Children
+from ._sendfile import Sendfile
 from ._standins import Ready, Scheduled, Selector
 from ._tls import TLS
 
@@ -24,7 +27,7 @@ from ._tls import TLS
 _DEBUG_SHOWS_MORE = "debug" in inspect.signature(format_helpers._format_callback_source).parameters
 
 
-class Loop(_boucle.LoopCore, TLS, asyncio.SelectorEventLoop):
+class Loop(_boucle.LoopCore, Addresses, Children, Sendfile, TLS, asyncio.SelectorEventLoop):
     """asyncio's event loop, on boucle."""
 
     def __init__(self):

@@ -15,6 +15,12 @@ use crate::{Error, Result};
 /// The most pieces that one call sends: more is an error to the kernel.
 pub const MOST_PIECES: usize = 1024;
 
+/// The number of the family of IPv4.
+pub const INET: i32 = libc::AF_INET;
+
+/// The number of the family of IPv6.
+pub const INET6: i32 = libc::AF_INET6;
+
 /// The number of the family of Unix sockets.
 pub const UNIX: i32 = libc::AF_UNIX;
 

@@ -88,6 +88,18 @@ pub(crate) struct Imports {
     pub(crate) datagram_transport: Owned,
     /// `asyncio.ReadTransport`.
     pub(crate) read_transport: Owned,
+    /// `socket.socket`.
+    pub(crate) socket: Owned,
+    /// The string `fileno`.
+    pub(crate) fileno: Owned,
+    /// The string `gettimeout`.
+    pub(crate) gettimeout: Owned,
+    /// The string `getsockopt`.
+    pub(crate) getsockopt: Owned,
+    /// `socket.SOL_SOCKET`.
+    pub(crate) sol_socket: Owned,
+    /// `socket.SO_ERROR`.
+    pub(crate) so_error: Owned,
 }
 
 static IMPORTS: GilOnce<Imports> = GilOnce::new();
@@ -99,6 +111,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     let format_helpers = py.import("asyncio.format_helpers")?;
     let base_tasks = py.import("asyncio.base_tasks")?;
     let events = py.import("asyncio.events")?;
+    let socket = py.import("socket")?;
     let imports = Imports {
         handle: asyncio.getattr("Handle")?.into(),
         timer_handle: asyncio.getattr("TimerHandle")?.into(),
@@ -139,6 +152,12 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         transport: asyncio.getattr("Transport")?.into(),
         datagram_transport: asyncio.getattr("DatagramTransport")?.into(),
         read_transport: asyncio.getattr("ReadTransport")?.into(),
+        socket: socket.getattr("socket")?.into(),
+        fileno: PyString::intern(py, "fileno").into_any().into(),
+        gettimeout: PyString::intern(py, "gettimeout").into_any().into(),
+        getsockopt: PyString::intern(py, "getsockopt").into_any().into(),
+        sol_socket: socket.getattr("SOL_SOCKET")?.into(),
+        so_error: socket.getattr("SO_ERROR")?.into(),
     };
     IMPORTS.set(py, imports);
     Ok(())

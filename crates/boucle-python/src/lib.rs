@@ -1,8 +1,8 @@
 //! `_boucle`: the Python face's native half, used by the package `boucle` and by nobody else.
 //!
 //! * [`loop_core`]: the loop. [`handle`]: what it returns and runs. [`future`], [`task`]: what programs await.
-//! * [`transport`]: what connects protocols with descriptors.
-//! * [`tls`]: TLS connections.
+//! * [`transport`]: what connects protocols with descriptors. [`tls`]: TLS connections, over any transport.
+//! * [`sock`]: operations on sockets that the program keeps.
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
 //! * [`chronology`]: a recorded run for Python.
 //! * [`raw`]: the unsafe floor under all of it.
@@ -29,6 +29,7 @@ mod mutation;
 mod raw;
 mod rendezvous;
 mod settings;
+mod sock;
 mod task;
 mod tls;
 mod transport;
@@ -39,7 +40,7 @@ use pyo3::prelude::*;
 /// The native half of boucle. Use the package `boucle`.
 #[pymodule(gil_used = true)]
 mod _boucle {
-    use super::{directory, frames, future, handle, imports, loop_core, raw, settings, task, tls, transport};
+    use super::{directory, frames, future, handle, imports, loop_core, raw, settings, sock, task, tls, transport};
     use pyo3::prelude::*;
 
     #[pymodule_export]
@@ -63,6 +64,7 @@ mod _boucle {
         let [ssl_protocol, ssl_transport] = tls::initialise(py).map_err(|raised| raised.take(py))?;
         let datagram = transport::datagram::initialise(py).map_err(|raised| raised.take(py))?;
         let [read_pipe, write_pipe] = transport::pipe::initialise(py).map_err(|raised| raised.take(py))?;
+        let operation = sock::initialise(py).map_err(|raised| raised.take(py))?;
         let others = [
             ("Handle", handle),
             ("TimerHandle", timer_handle),
@@ -75,6 +77,7 @@ mod _boucle {
             ("DatagramTransport", datagram),
             ("ReadPipeTransport", read_pipe),
             ("WritePipeTransport", write_pipe),
+            ("SocketOperation", operation),
         ];
         for (name, class) in classes.iter().chain(&others) {
             module.add(*name, class.any(py))?;

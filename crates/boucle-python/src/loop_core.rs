@@ -25,7 +25,7 @@ mod run;
 mod schedule;
 pub(crate) mod source;
 pub(crate) mod tasks;
-mod watch;
+pub(crate) mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -155,6 +155,7 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .methods(watch::methods())
         .methods(outbox::methods())
         .methods(crate::transport::methods())
+        .methods(crate::sock::methods())
         .methods(attributes::methods())
         .properties(attributes::properties())
         .build(py)?;

@@ -33,5 +33,5 @@ pub(crate) use args::Args;
 pub(crate) use class::{Class, This, TypeCell};
 pub(crate) use gil::{GilCell, GilOnce};
 pub(crate) use guard::{Raised, Result};
-pub(crate) use method::{getter, init, method, set_attribute, setter, unary};
+pub(crate) use method::{getter, init, method, send, set_attribute, setter, unary};
 pub(crate) use object::{ObjectCell, Owned};

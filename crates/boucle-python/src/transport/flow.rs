@@ -39,6 +39,11 @@ impl Flow {
         self.high.get()
     }
 
+    /// Whether the protocol was told to pause.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.get()
+    }
+
     /// `(low, high)`.
     pub(crate) fn limits(&self, py: Python<'_>) -> Result<Owned> {
         Ok((self.low.get(), self.high.get()).into_pyobject(py)?.into_any().into())

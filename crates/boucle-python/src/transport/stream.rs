@@ -72,6 +72,8 @@ pub(crate) struct StreamTransport {
     blocked: Cell<bool>,
     /// Whether the loop will send when the step returns.
     put_off: Cell<bool>,
+    /// Whether somebody else sends through the descriptor, and waits with the future in `empty_waiter` for its loss.
+    lent: Cell<bool>,
     /// Counted up when the loss of the connection is scheduled, and at each write after it.
     conn_lost: Cell<u32>,
     closing: Cell<bool>,
