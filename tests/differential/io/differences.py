@@ -1,0 +1,21 @@
+"""What is not compared, with the reason. Everything else is.
+
+WRITES_LEAVE_TOGETHER  boucle hands the writes of one step to the kernel together, when the step returns. So what the
+                       peer has is looked at after the step. How much the kernel takes depends on how the bytes were
+                       divided among the calls: while a step's second write waits for the peer, the size of the write
+                       buffer, pause_writing and resume_writing are nobody's promise. That all bytes come, and in
+                       order, is compared; and that the protocol is not paused once everything has come.
+CONTEXTS               boucle keeps the context of a connection for all its callbacks; asyncio takes that of the last
+                       call of resume_reading. No program sets a context variable.
+NODELAY                When and where TCP_NODELAY is set. The option is not read.
+KERNEL                 How much TCP takes before it refuses depends on when acknowledgements come. With more than
+                       CARRIED_BY_TCP bytes on the way, the size and the pauses are left out as above.
+WRITELINES_LATE        writelines on a transport that closes fails in some versions of asyncio, each with another
+                       internal error (a TypeError about None, an AttributeError). Programs do not do it.
+SHUT_DOWN_LATE         write_eof where the peer has reset the connection raises what shutdown(2) says, OSError ENOTCONN,
+                       on a transport that has not noticed yet. This is compared.
+HANDLES                The exception handler's key "handle", and what a message says about the callback that raised.
+"""
+
+CARRIED_BY_TCP = 30_000
+LEFT_OUT_OF_REPORTS = {"handle", "source_traceback"}

@@ -1,0 +1,13 @@
+"""The kinds of programs with sockets, by name, as search.py takes them."""
+
+import functools
+
+from ..search import Family
+from . import programs
+from .transports import Transports
+from .world import run
+
+FAMILIES = {
+    name: Family(getattr(programs, name), functools.partial(run, world), f" --io {name}")
+    for name, world in {"transports": Transports}.items()
+}
