@@ -14,8 +14,12 @@ WRITELINES_LATE        writelines on a transport that closes fails in some versi
                        internal error (a TypeError about None, an AttributeError). Programs do not do it.
 SHUT_DOWN_LATE         write_eof where the peer has reset the connection raises what shutdown(2) says, OSError ENOTCONN,
                        on a transport that has not noticed yet. This is compared.
+BROKEN                 Where asyncio itself fails with an internal error, an attribute of None, a program is not judged:
+                       abort() or write() after a connection whose last bytes were written late, close() inside of
+                       resume_writing (asyncio then ends the connection twice).
 HANDLES                The exception handler's key "handle", and what a message says about the callback that raised.
 """
 
 CARRIED_BY_TCP = 30_000
 LEFT_OUT_OF_REPORTS = {"handle", "source_traceback"}
+INTERNAL_ERRORS = ("'NoneType' object", "Data should not be empty")

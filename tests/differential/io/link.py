@@ -140,3 +140,7 @@ class Peer:
         """The loop's end has ended: wait until that is here."""
         if self.open:
             ended(self._sock.fileno(), PATIENCE)
+
+    def wait_for_more(self):
+        """Wait until something can be received, or the loop's end has ended. Whether it is so."""
+        return wait_until(lambda: self.available() or ended(self._sock.fileno()))

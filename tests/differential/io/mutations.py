@@ -23,7 +23,7 @@ class LosesDataOnResume(Right):
     def resume_reading(self):
         if self._paused and not self._closing:
             try:
-                self._sock.recv(100)
+                self._sock.recv(1)
             except OSError:
                 pass
         super().resume_reading()

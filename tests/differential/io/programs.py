@@ -14,28 +14,16 @@ TYPE = st.sampled_from(["bytes", "bytes", "bytearray", "memoryview", "str"])
 READ = st.sampled_from([1, 100, 5000, 100_000])
 KIND = st.sampled_from(["boom", "value", "cancelled", "interrupt", "alarm", "exit"])
 # A protocol that is given its data, or the size of the buffer that one lends.
-PROTOCOL = st.sampled_from([None, None, None, 65_536, 1000, 1, 0])
+PROTOCOL = st.sampled_from([None, None, None, None, None, 65_536, 65_536, 1000, 1000, 1, 0])
 HIGH_AND_LOW = st.sampled_from(
-    [(None, None), (0, None), (1000, 100), (1000, 1000), (100_000, None), (None, 0), (10, 20), (-1, None)]
+    [(None, None), (0, None), (0, None), (1000, 100), (1000, 1000), (100_000, None), (None, 0), (10, 20), (-1, None)]
 )
+# "data" is data_received or buffer_updated.
 EVENT = st.sampled_from(
-    [
-        "data_received",
-        "data_received",
-        "eof_received",
-        "eof_received",
-        "connection_made",
-        "connection_lost",
-        "pause_writing",
-        "resume_writing",
-        "get_buffer",
-        "buffer_updated",
-    ]
+    ["data", "data", "data", "eof_received", "eof_received", "eof_received", "connection_made"]
+    + ["connection_lost", "connection_lost", "pause_writing", "pause_writing", "resume_writing", "resume_writing"]
+    + ["get_buffer"]
 )
-
-
-def _statements(*operations):
-    return st.one_of([_statement(*operation) for operation in operations])
 
 
 def _statement(operation, *arguments):
@@ -44,44 +32,88 @@ def _statement(operation, *arguments):
     return st.tuples(st.just(operation), *arguments)
 
 
+def _statements(*operations):
+    return st.one_of([_statement(*operation) for operation in operations])
+
+
 def _some(strategy, least, most):
     return st.lists(strategy, min_size=least, max_size=most).map(tuple)
 
 
-_ACTIONS = _statements(
-    ("write", SIZE, TYPE),
-    ("write", SIZE, TYPE),
-    ("write", SIZE, TYPE),
-    ("writelines", _some(SIZE, 0, 3)),
-    ("write_eof",),
-    ("close",),
-    ("abort",),
-    ("pause",),
-    ("resume",),
-    ("resume",),
-    ("switch", PROTOCOL),
-    ("limits", HIGH_AND_LOW),
-    ("look",),
+def _one_after_the_other(*pieces):
+    """Pieces are strategies of tuples of statements: all of their statements."""
+    return st.tuples(*pieces).map(lambda drawn: tuple(statement for piece in drawn for statement in piece))
+
+
+def _flat(strategy, least, most):
+    return st.lists(strategy, min_size=least, max_size=most).map(
+        lambda drawn: tuple(statement for piece in drawn for statement in piece)
+    )
+
+
+def _step(*actions):
+    return st.tuples(*actions).map(lambda drawn: (("step", drawn),))
+
+
+def _peer(operation, *arguments):
+    return _statement("peer", st.just(operation), *arguments).map(lambda drawn: (drawn,))
+
+
+# Programs of a transport.
+
+_WRITE = _statement("write", SIZE, TYPE)
+_WRITE_MUCH = _statement("write", st.sampled_from([300_000, 65_537, 100_000, 140_000]), TYPE)
+_MILD = [
+    _WRITE,
+    _WRITE,
+    _WRITE_MUCH,
+    _statement("writelines", _some(SIZE, 0, 3)),
+    _statement("pause"),
+    _statement("resume"),
+    _statement("resume"),
+    _statement("switch", PROTOCOL),
+    _statement("limits", HIGH_AND_LOW),
+    _statement("look"),
+]
+_HARD = [_statement("write_eof"), _statement("close"), _statement("abort")]
+_ACTION = st.one_of(*_MILD, *_HARD)
+_SEND = _peer("send", SIZE)
+_READ = _peer("read", READ)
+_DRAIN = _peer("drain")
+_END = st.one_of(_peer("shutdown"), _peer("shutdown"), _peer("close"), _peer("reset"))
+_PAUSE, _RESUME = _step(_statement("pause")), _step(_statement("resume"))
+_PIECE = st.one_of(
+    _step(st.one_of(_MILD)),
+    _step(st.one_of(_MILD), st.one_of(_MILD)),
+    _SEND,
+    _SEND,
+    _READ,
+    _DRAIN,
+    _one_after_the_other(_step(_statement("limits", HIGH_AND_LOW)), _step(_WRITE_MUCH), _READ),
+    _one_after_the_other(_step(_WRITE_MUCH), _READ, _READ),
+    _one_after_the_other(_step(_WRITE_MUCH), _DRAIN),
+    _one_after_the_other(_PAUSE, _SEND, _RESUME),
 )
-_PEER = _statements(
-    ("peer", st.just("send"), SIZE),
-    ("peer", st.just("send"), SIZE),
-    ("peer", st.just("send"), SIZE),
-    ("peer", st.just("read"), READ),
-    ("peer", st.just("read"), READ),
-    ("peer", st.just("drain")),
-    ("peer", st.just("shutdown")),
-    ("peer", st.just("reset")),
-    ("peer", st.just("close")),
+_LAST_PIECE = st.one_of(
+    _step(_ACTION, _ACTION),
+    _step(st.one_of(_HARD)),
+    _END,
+    _one_after_the_other(_step(_WRITE_MUCH, st.one_of(_HARD)), _READ, _DRAIN),
+    _one_after_the_other(_step(_WRITE_MUCH), _step(st.one_of(_HARD)), _DRAIN),
+    _one_after_the_other(_step(_WRITE_MUCH), _END),
+    _one_after_the_other(_PAUSE, _SEND, _END, _RESUME),
+    _one_after_the_other(_PAUSE, _SEND, _step(st.one_of(_HARD))),
+    _one_after_the_other(_END, _step(_WRITE), _step(_WRITE)),
 )
-_ENDS = st.one_of(st.none(), st.none(), st.booleans(), KIND)
-_REACTIONS = st.tuples(EVENT, st.sampled_from([0, 0, 0, 1, 2]), _some(_ACTIONS, 0, 2), _ENDS)
+_RESULT = st.one_of(st.none(), st.none(), st.booleans(), KIND)
+_REACTION_ACTION = st.one_of(*_MILD, *_HARD, _statement("pause"), _WRITE)
+_REACTION = st.tuples(EVENT, st.sampled_from([0, 0, 0, 1, 2]), _some(_REACTION_ACTION, 0, 2), _RESULT)
 
 
 def transports():
     """Programs of a transport."""
-    # MOSTLY: ending; then TCP, the way to make it, debug mode, the protocol, the kernel's buffer, reactions.
     capacity = st.sampled_from([4096, 32_768])
-    setup = st.tuples(MOSTLY, FLAG, FLAG, SOMETIMES, PROTOCOL, capacity, _some(_REACTIONS, 0, 4))
-    steps = st.tuples(st.just("step"), _some(_ACTIONS, 1, 3))
-    return st.tuples(setup, _some(st.one_of(steps, _PEER), 1, 10))
+    # Besides the ending: TCP, the way to make it, debug mode, the protocol, the kernel's buffer, the reactions.
+    setup = st.tuples(MOSTLY, FLAG, FLAG, SOMETIMES, PROTOCOL, capacity, _some(_REACTION, 0, 3))
+    body = _one_after_the_other(_flat(_PIECE, 1, 5), _flat(_LAST_PIECE, 0, 3), _flat(_PIECE, 0, 2))
+    return st.tuples(setup, body)

@@ -76,6 +76,9 @@ class Transports(World):
         self._depth = self._writes = 0
         self._taken = self._arrived = 0
         self.right = True
+        # Whether the transport was seen to close with something still to write, and what callback reacts.
+        self._late = False
+        self._event = None
         # See differences.py: the kernel may divide what is on the way as it likes.
         self._mixed = False
         self._paused = False
@@ -110,10 +113,13 @@ class Transports(World):
         if flow and self._mixed:
             return None
         self._see(who, event, *arguments)
+        event = "data" if event in ("data_received", "buffer_updated") else event
         number = self._calls[event] = self._calls.get(event, -1) + 1
         for at, nth, actions, end in self._reactions:
             if (at, nth) == (event, number):
+                outer, self._event = self._event, event
                 self._act(who, actions)
+                self._event = outer
                 if end is not None:
                     self._see(who, event, "ends with", end)
                     return end if isinstance(end, bool) else self.raising(end)
@@ -147,10 +153,12 @@ class Transports(World):
             got = self.peer.do("read", 1 << 20)
             self.turn()
             self.carry()
-            if not isinstance(got, tuple) or got[0] == 0:
+            if isinstance(got, tuple) and got[0]:
+                continue
+            # More comes for sure if it is on the way, or the end does.
+            if got != "BlockingIOError" or not self._mixed or self._all_came() or not self.peer.wait_for_more():
                 break
-        mixed, self._mixed = self._mixed, self._mixed and not self._all_came()
-        if mixed and self._mixed and not self._healthy():
+        if self._mixed and not self._all_came() and not self._healthy():
             return "what came", self.peer.right
         return got, self.peer.received, self.peer.right
 
@@ -169,15 +177,16 @@ class Transports(World):
                 except Exception as error:
                     result = error
                 self._see(who, operation, result)
+                self._note_late()
         finally:
             self._depth -= 1
 
     def do_write(self, size, kind):
-        self._write(size, lambda data: self.transport.write(TYPES[kind](data)), kind != "str")
+        return self._write(size, lambda data: self.transport.write(TYPES[kind](data)), kind != "str")
 
     def do_writelines(self, sizes):
         if self.transport.is_closing():
-            return "WRITELINES_LATE"
+            return "not done: WRITELINES_LATE"
 
         def write(data):
             parts = []
@@ -189,6 +198,8 @@ class Transports(World):
         return self._write(sum(sizes), write, True)
 
     def _write(self, size, write, right):
+        if self._late and self._closed():
+            return "not done: BROKEN"
         data = pattern(self._taken, size)
         accepted = right and (not self.transport.is_closing() or self.transport.get_write_buffer_size())
         if size and accepted:
@@ -203,15 +214,16 @@ class Transports(World):
             if size and accepted:
                 self._taken -= size
             raise
+        return None
 
     def do_write_eof(self):
         return self.transport.write_eof()
 
     def do_close(self):
-        return self.transport.close()
+        return "not done: BROKEN" if self._broken() else self.transport.close()
 
     def do_abort(self):
-        return self.transport.abort()
+        return "not done: BROKEN" if self._broken() else self.transport.abort()
 
     def do_pause(self):
         return self.transport.pause_reading()
@@ -230,6 +242,20 @@ class Transports(World):
 
     def do_look(self):
         return self._state()
+
+    def _broken(self):
+        """Whether asyncio would fail internally."""
+        if self._event == "resume_writing" and not self.transport.get_write_buffer_size():
+            return not self.transport.is_closing()
+        return self._late and self._closed()
+
+    def _note_late(self):
+        if self.transport.is_closing() and self.transport.get_write_buffer_size():
+            self._late = True
+
+    def _closed(self):
+        """Whether the transport has closed its socket."""
+        return self.transport.get_extra_info("socket").fileno() == -1
 
     # Observing.
 
@@ -254,9 +280,11 @@ class Transports(World):
     def carry(self):
         if self.transport is None:
             return
-        if self.transport.get_extra_info("socket").fileno() == -1:
+        if self._mixed:
+            return
+        if self._closed():
             self.peer.wait_for_end()
-        elif self.peer.tcp and self._healthy() and not self._mixed:
+        elif self.peer.tcp and self._healthy():
             wait_until(lambda: not self._on_the_way())
 
     def look(self):
@@ -265,14 +293,16 @@ class Transports(World):
         if self._mixed and self._all_came() and not self.transport.get_write_buffer_size():
             self._mixed = False
             self._see("look", "paused", self._paused)
-        self._see("look", *self._state(), self.transport.get_extra_info("socket").fileno() == -1)
+        self._see("look", *self._state(), self._closed())
+        self._note_late()
         if self._healthy() and not self._mixed:
             self._see("look", "on the way", self._on_the_way(), "there", self.peer.available())
 
     def tear_down(self):
         if self.transport is not None:
             self._see("end", "drain", self._drain())
-            self.in_callback(self.transport.abort)
+            if not self._closed():
+                self.in_callback(self.transport.abort)
             self._see("end", "drain", self._drain())
         self.peer.close()
 
