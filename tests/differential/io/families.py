@@ -4,10 +4,11 @@ import functools
 
 from ..search import Family
 from . import programs
+from .streams import Streams
 from .transports import Transports
 from .world import run
 
 FAMILIES = {
     name: Family(getattr(programs, name), functools.partial(run, world), f" --io {name}")
-    for name, world in {"transports": Transports}.items()
+    for name, world in {"transports": Transports, "streams": Streams}.items()
 }

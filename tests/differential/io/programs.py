@@ -74,8 +74,9 @@ _MILD = [
     _statement("switch", PROTOCOL),
     _statement("limits", HIGH_AND_LOW),
     _statement("look"),
+    _statement("outside", st.just("send"), SMALL),
 ]
-_HARD = [_statement("write_eof"), _statement("close"), _statement("abort")]
+_HARD = [_statement("write_eof"), _statement("close"), _statement("abort"), _statement("outside", st.just("shutdown"))]
 _ACTION = st.one_of(*_MILD, *_HARD)
 _SEND = _peer("send", SIZE)
 _READ = _peer("read", READ)
@@ -93,6 +94,7 @@ _PIECE = st.one_of(
     _one_after_the_other(_step(_WRITE_MUCH), _READ, _READ),
     _one_after_the_other(_step(_WRITE_MUCH), _DRAIN),
     _one_after_the_other(_PAUSE, _SEND, _RESUME),
+    _step(_statement("pause"), _statement("outside", st.just("send"), SMALL)),
 )
 _LAST_PIECE = st.one_of(
     _step(_ACTION, _ACTION),
@@ -117,3 +119,51 @@ def transports():
     setup = st.tuples(MOSTLY, FLAG, FLAG, SOMETIMES, PROTOCOL, capacity, _some(_REACTION, 0, 3))
     body = _one_after_the_other(_flat(_PIECE, 1, 5), _flat(_LAST_PIECE, 0, 3), _flat(_PIECE, 0, 2))
     return st.tuples(setup, body)
+
+
+# Programs of tasks: readers and writers, or sock_*.
+
+_TURNS = st.sampled_from([None, None, None, 0, 1, 2, 3])
+_STREAM_READ = st.one_of(
+    _statement("read", st.sampled_from([-1, 1, 10, 1000, 0, 100_000])),
+    _statement("readexactly", st.sampled_from([10, 1, 1000, 0, 5000])),
+    _statement("readline"),
+    _statement("readline"),
+    _statement("readuntil", st.sampled_from([b"a", b"ab", b""])),
+    _statement("iterate"),
+)
+_STREAM_WRITE = st.one_of(
+    _statement("write", SIZE),
+    _statement("write", st.sampled_from([65_537, 140_000, 300_000])),
+    _statement("writelines", _some(SIZE, 0, 3)),
+    _statement("drain"),
+    _statement("drain"),
+    _statement("drain"),
+)
+_STREAM_END = st.one_of(
+    _statement("write_eof"), _statement("close"), _statement("close"), _statement("wait_closed"), _statement("abort")
+)
+_STREAM_ACTION = st.one_of(_STREAM_READ, _STREAM_WRITE, _STREAM_READ, _STREAM_WRITE, _statement("state"))
+_CANCEL = _statement("cancel", st.integers(0, 3)).map(lambda drawn: (drawn,))
+
+
+def _job(actions):
+    return _statement("job", _TURNS, actions).map(lambda drawn: (drawn,))
+
+
+def streams():
+    """Programs of a reader and a writer."""
+    piece = st.one_of(
+        _job(_some(_STREAM_ACTION, 1, 3)),
+        _job(_some(_STREAM_READ, 1, 3)),
+        _job(_some(_STREAM_WRITE, 1, 3)),
+        _SEND,
+        _SEND,
+        _READ,
+        _DRAIN,
+        _CANCEL,
+    )
+    last = st.one_of(_job(_some(_STREAM_END, 1, 2)), _job(_some(st.one_of(_STREAM_ACTION, _STREAM_END), 1, 3)), _END)
+    # Besides the ending: TCP, debug mode, the reader's limit.
+    setup = st.tuples(MOSTLY, FLAG, SOMETIMES, st.sampled_from([65_536, 100, 1000, 10]))
+    return st.tuples(setup, _one_after_the_other(_flat(piece, 1, 6), _flat(last, 0, 2), _flat(piece, 0, 2)))

@@ -240,6 +240,10 @@ class Transports(World):
         self.transport.set_write_buffer_limits(*marks)
         return self.transport.get_write_buffer_limits()
 
+    def do_outside(self, operation, *arguments):
+        # The peer acts in the middle of a step.
+        return self.peer.do(operation, *arguments)
+
     def do_look(self):
         return self._state()
 
