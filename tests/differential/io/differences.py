@@ -16,7 +16,10 @@ SHUT_DOWN_LATE         write_eof where the peer has reset the connection raises 
                        on a transport that has not noticed yet. This is compared.
 BROKEN                 Where asyncio itself fails with an internal error, an attribute of None, a program is not judged:
                        abort() or write() after a connection whose last bytes were written late, close() inside of
-                       resume_writing (asyncio then ends the connection twice).
+                       resume_writing (asyncio then ends the connection twice), start_serving() of a server that was
+                       closed. Programs leave out what is known to end so.
+ORDER_OF_CLIENTS       close_clients() and abort_clients() go through a set, in the order of addresses: what follows is
+                       sorted.
 HANDLES                The exception handler's key "handle", and what a message says about the callback that raised.
 """
 

@@ -140,6 +140,7 @@ _STREAM_WRITE = st.one_of(
     _statement("drain"),
     _statement("drain"),
 )
+_WRITE_AND_DRAIN = st.tuples(_statement("write", st.sampled_from([140_000, 300_000, 1000])), _statement("drain"))
 _STREAM_END = st.one_of(
     _statement("write_eof"), _statement("close"), _statement("close"), _statement("wait_closed"), _statement("abort")
 )
@@ -160,10 +161,101 @@ def streams():
         _SEND,
         _SEND,
         _READ,
-        _DRAIN,
         _CANCEL,
+        _one_after_the_other(_job(_some(_STREAM_READ, 1, 3)), _SEND),
+        _one_after_the_other(_SEND, _job(_some(_STREAM_READ, 1, 3))),
+        _one_after_the_other(_job(_WRITE_AND_DRAIN), _READ, _DRAIN),
+        _one_after_the_other(_job(_WRITE_AND_DRAIN), _CANCEL, _DRAIN),
     )
-    last = st.one_of(_job(_some(_STREAM_END, 1, 2)), _job(_some(st.one_of(_STREAM_ACTION, _STREAM_END), 1, 3)), _END)
+    last = st.one_of(
+        _one_after_the_other(_job(_WRITE_AND_DRAIN), _END),
+        _one_after_the_other(_job(_WRITE_AND_DRAIN), _job(_some(_STREAM_END, 1, 2)), _DRAIN),
+        _job(_some(_STREAM_END, 1, 2)), _job(_some(st.one_of(_STREAM_ACTION, _STREAM_END), 1, 3)),
+        _END,
+    )
     # Besides the ending: TCP, debug mode, the reader's limit.
     setup = st.tuples(MOSTLY, FLAG, SOMETIMES, st.sampled_from([65_536, 100, 1000, 10]))
     return st.tuples(setup, _one_after_the_other(_flat(piece, 1, 6), _flat(last, 0, 2), _flat(piece, 0, 2)))
+
+
+_SOCKET_ACTION = st.one_of(
+    _statement("recv", READ),
+    _statement("recv", READ),
+    _statement("recv_into", READ),
+    _statement("sendall", SIZE, TYPE),
+    _statement("sendall", st.sampled_from([65_537, 140_000, 300_000]), TYPE),
+)
+_MEETING = st.one_of(
+    _statement("accept"),
+    _statement("accept"),
+    _statement("connect", st.sampled_from(["listener", "listener", "nobody"])),
+    _statement("connect", st.sampled_from(["listener", "listener", "nobody"])),
+)
+
+
+def sockets():
+    """Programs of sock_*."""
+    piece = st.one_of(
+        _job(_some(_SOCKET_ACTION, 1, 3)),
+        _job(_some(_SOCKET_ACTION, 1, 3)),
+        _job(_some(_MEETING, 1, 2)),
+        _one_after_the_other(_job(_some(_SOCKET_ACTION, 1, 2)), _CANCEL),
+        _SEND,
+        _READ,
+        _DRAIN,
+        _CANCEL,
+        st.just((("meet",),)),
+    )
+    last = st.one_of(_END, _job(st.just((("shutdown",),))), _job(st.just((("close",),))))
+    # Besides the ending: TCP, debug mode.
+    setup = st.tuples(MOSTLY, FLAG, SOMETIMES)
+    return st.tuples(setup, _one_after_the_other(_flat(piece, 1, 6), _flat(last, 0, 1), _flat(piece, 0, 2)))
+
+
+_CLIENT = st.integers(0, 2)
+_SERVER_ACTION = st.one_of(
+    _statement("close_server"),
+    _statement("wait_closed"),
+    _statement("start_serving"),
+    _statement("start_serving"),
+    _statement("serve_forever"),
+    _statement("enter"),
+    _statement("close_clients"),
+    _statement("abort_clients"),
+    _statement("server_state"),
+)
+_CONNECT = st.one_of(
+    _statement("create_connection", st.sampled_from(["listener", "listener", "server", "nobody", "sock"])),
+    _statement("open_connection", st.sampled_from(["listener", "server", "nobody"])),
+)
+_OF_TRANSPORT = _statement(
+    "call", _CLIENT, st.sampled_from(["close", "abort", "write", "write_eof", "pause_reading", "resume_reading"])
+)
+
+
+def connections():
+    """Programs of a server and of clients."""
+    knock = st.just((("knock",),))
+    clients = st.tuples(
+        st.just("client"), _CLIENT, st.sampled_from(["send", "send", "read", "shutdown", "close", "reset"])
+    ).map(lambda drawn: (drawn,))
+    piece = st.one_of(
+        knock,
+        knock,
+        knock,
+        _one_after_the_other(knock, clients),
+        clients,
+        _job(_some(_CONNECT, 1, 2)),
+        _job(_some(_SERVER_ACTION, 1, 2)),
+        _job(_some(_OF_TRANSPORT, 1, 2)),
+        _job(_some(st.one_of(_SERVER_ACTION, _CONNECT, _OF_TRANSPORT), 1, 3)),
+        _CANCEL,
+        st.just((("answer",),)),
+    )
+    # Besides the ending: a Unix path or TCP, debug mode, whether it serves at once, the protocol, the reactions.
+    reaction = st.tuples(
+        st.sampled_from(["connection_made", "data_received", "eof_received", "connection_lost", "factory"]),
+        st.sampled_from(["close", "abort", "write", "close_server", "raise", "keep"]),
+    )
+    setup = st.tuples(MOSTLY, FLAG, SOMETIMES, FLAG, _some(reaction, 0, 2))
+    return st.tuples(setup, _flat(piece, 1, 9))

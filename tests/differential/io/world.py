@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import sys
+import tempfile
 import warnings
 import zlib
 
@@ -62,6 +63,10 @@ class IoObserver(Observer):
         if isinstance(value, (bytes, bytearray, memoryview)):
             return f"{len(value)} bytes, {zlib.crc32(value):x}"
         return super().plain(value, *depth)
+
+    def text(self, text):
+        text = re.sub(r"(127\.0\.0\.1', |descriptor )\d+", r"\1...", super().text(text))
+        return re.sub(rf"{re.escape(tempfile.gettempdir())}/\w+", "...", text)
 
     def handler(self, loop, context):
         super().handler(loop, {key: value for key, value in context.items() if key not in LEFT_OUT_OF_REPORTS})
