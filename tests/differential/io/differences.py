@@ -12,8 +12,6 @@ KERNEL                 How much TCP takes before it refuses depends on when ackn
                        CARRIED_BY_TCP bytes on the way, the size and the pauses are left out as above.
 WRITELINES_LATE        writelines on a transport that closes fails in some versions of asyncio, each with another
                        internal error (a TypeError about None, an AttributeError). Programs do not do it.
-SHUT_DOWN_LATE         write_eof where the peer has reset the connection raises what shutdown(2) says, OSError ENOTCONN,
-                       on a transport that has not noticed yet. This is compared.
 BROKEN                 Where asyncio itself fails with an internal error, an attribute of None, a program is not judged:
                        abort() or write() after a connection whose last bytes were written late, close() inside of
                        resume_writing (asyncio then ends the connection twice), start_serving() of a server that was

@@ -1,9 +1,10 @@
-"""Mistakes that an implementation of transports could make, as subclasses of asyncio's own.
+"""Mistakes that an implementation of transports or loops could make, as subclasses of asyncio's own.
 
-The test of the tester looks for each of them, in programs of transports.
+The test of the tester looks for each of them.
 """
 
 import asyncio
+import contextlib
 from asyncio import constants
 from asyncio.selector_events import _SelectorSocketTransport as Right
 
@@ -22,10 +23,8 @@ class LosesDataOnResume(Right):
 
     def resume_reading(self):
         if self._paused and not self._closing:
-            try:
+            with contextlib.suppress(OSError):
                 self._sock.recv(1)
-            except OSError:
-                pass
         super().resume_reading()
 
 
@@ -160,18 +159,11 @@ class ReadsWhilePaused(Right):
     def pause_reading(self):
         if self.is_reading():
             self._paused = True
-            self._loop.call_later(0, self._stop_late)
+            self._loop.call_soon(self._loop.call_soon, self._stop)
 
-    def _stop_late(self):
-        if self._paused and not self._closing:
-            self._loop.call_soon(self._stop_later)
-
-    def _stop_later(self):
+    def _stop(self):
         if self._paused and not self._closing:
             self._loop._remove_reader(self._sock_fd)
-
-    def _read_ready(self):
-        super()._read_ready()
 
 
 class LeaksTheSocket(Right):
@@ -192,18 +184,61 @@ class ForgetsTheLimit(Right):
         super().write(data)
 
 
+class CancelledReadsStay(asyncio.SelectorEventLoop):
+    """A cancelled sock_recv leaves its socket registered."""
+
+    def _sock_read_done(self, fd, fut, handle=None):
+        if not fut.cancelled():
+            super()._sock_read_done(fd, fut, handle=handle)
+
+
+class SendsNotEverything(asyncio.SelectorEventLoop):
+    """sock_sendall sends as much as is taken at once."""
+
+    async def sock_sendall(self, sock, data):
+        with contextlib.suppress(BlockingIOError):
+            sock.send(data)
+
+
+class CancelledConnectsLeak(asyncio.SelectorEventLoop):
+    """A connection attempt that is cancelled leaves its socket open."""
+
+    async def sock_connect(self, sock, address):
+        try:
+            return await super().sock_connect(sock, address)
+        except asyncio.CancelledError:
+            _LEAKED.append(sock.dup())
+            raise
+
+
+class ServersCloseConnections(asyncio.SelectorEventLoop):
+    """A server that closes ends the connections that it has accepted."""
+
+    def _stop_serving(self, sock):
+        super()._stop_serving(sock)
+        for transport in list(self._transports.values()):
+            transport.close()
+
+
 _LEAKED = []
-MUTATIONS = {
-    mutation.__name__: mutation
-    for mutation in Right.__subclasses__()
-    if mutation.__module__ == __name__
+_TRANSPORTS = {mutation.__name__: mutation for mutation in Right.__subclasses__() if mutation.__module__ == __name__}
+_LOOPS = {
+    "CancelledReadsStay": ("sockets", CancelledReadsStay),
+    "SendsNotEverything": ("sockets", SendsNotEverything),
+    "CancelledConnectsLeak": ("connections", CancelledConnectsLeak),
+    "ServersCloseConnections": ("connections", ServersCloseConnections),
 }
+# Which programs find them.
+MUTATIONS = dict.fromkeys(_TRANSPORTS, "transports") | {name: family for name, (family, _) in _LOOPS.items()}
 
 
 def loop(name):
-    """asyncio's loop, with a transport of this name."""
-    _LEAKED.clear()
-    wrong = MUTATIONS[name]
+    """A loop with the mutation of this name."""
+    while _LEAKED:
+        _LEAKED.pop().close()
+    if name in _LOOPS:
+        return _LOOPS[name][1]()
+    wrong = _TRANSPORTS[name]
 
     class Loop(asyncio.SelectorEventLoop):
         def _make_socket_transport(self, sock, protocol, waiter=None, *, extra=None, server=None):

@@ -36,7 +36,8 @@ class IoRun(Run):
 
     def broken(self):
         """Whether asyncio failed internally, which nobody need imitate."""
-        return any(error in str(entry) for entry in self.trace for error in INTERNAL_ERRORS)
+        entries = [str(entry) for entry in (*self.trace, *self.reports)]
+        return any(error in entry for entry in entries for error in INTERNAL_ERRORS)
 
 
 class Moment:
