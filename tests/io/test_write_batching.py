@@ -107,7 +107,7 @@ def test_a_generator_in_one_long_step_is_not_held_back(loop):
     async def handler(writer):
         for number in range(10):
             writer.write(b"%d" % number)
-            time.sleep(0.03)
+            time.sleep(0.01)
         ended.append(time.monotonic())
 
     client = serve(loop, handler, 10)
@@ -130,7 +130,7 @@ def test_a_synchronous_callback_in_one_long_step_is_not_held_back(loop):
     def step():
         for number in range(6):
             connection.transport.write(b"%d" % number)
-            time.sleep(0.03)
+            time.sleep(0.01)
         ended.append(time.monotonic())
 
     thread = threading.Thread(target=receive)
