@@ -3,7 +3,9 @@
 All of them run, also when one fails. Each runner's own closing lines stand in the output.
 """
 
+import os
 import shutil
+import subprocess
 import sys
 
 import environments
@@ -28,6 +30,20 @@ def rust(gate):
     )
 
 
+def strace(gate):
+    """strace, with which tests count system calls: installed where it is missing and may be. They skip without it."""
+    if shutil.which("strace"):
+        return
+    if shutil.which("apt-get") is None or os.geteuid() != 0:
+        gate.skip("strace", "it is missing, and only root with apt-get could install it: no system calls are counted")
+        return
+    print("\n--- strace is missing: apt-get install strace", flush=True)
+    for command in (["apt-get", "update", "--quiet"], ["apt-get", "install", "--quiet", "--yes", "strace"]):
+        subprocess.run(command, stdin=subprocess.DEVNULL)
+    if shutil.which("strace") is None:
+        gate.skip("strace", "it is missing and cannot be installed: no system calls are counted")
+
+
 def python(gate, version):
     """The Python tests on one Python."""
     build = [sys.executable, ROOT / "tools" / "environments.py", "build", "--python", version, "--with", "test"]
@@ -46,6 +62,7 @@ def injected(gate, version):
 def main():
     gate = Gate("test")
     rust(gate)
+    strace(gate)
     versions = list(environments.interpreters())
     for version in versions:
         python(gate, version)
