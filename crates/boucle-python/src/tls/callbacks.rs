@@ -114,12 +114,7 @@ pub(super) fn report(
 
 /// Ends the connection because of an exception, which is told to whoever must know.
 #[cold]
-pub(super) fn fatal_error(
-    py: Python<'_>,
-    this: This<'_, SSLProtocol>,
-    exception: &Owned,
-    message: &str,
-) -> Result<()> {
+pub(super) fn fatal_error(py: Python<'_>, this: This<'_, SSLProtocol>, exception: &Owned, message: &str) -> Result<()> {
     let lower = this.lower.get();
     if let Some(lower) = &lower {
         vector::method(py, lower, intern!(py, "_force_close"), &[exception])?;
