@@ -115,7 +115,7 @@ fn set(cell: &ObjectCell, content: Option<Owned>) {
 }
 
 fn is_true(value: Option<&Bound<'_, PyAny>>, default: bool) -> PyResult<bool> {
-    value.map_or(Ok(default), |value| value.is_truthy())
+    value.map_or(Ok(default), PyAnyMethods::is_truthy)
 }
 
 /// A timeout in seconds: positive, whatever number it is.

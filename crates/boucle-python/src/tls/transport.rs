@@ -264,7 +264,9 @@ fn writelines(py: Python<'_>, this: This<'_, SSLTransport>, args: Args<'_>) -> R
         for data in list.any(py).try_iter()? {
             pieces.push(writing::frozen(py, &data?.into())?);
         }
-        pieces.into_iter().for_each(|data| writing::append(py, protocol, data));
+        for data in pieces {
+            writing::append(py, protocol, data);
+        }
         writing::write_appended(py, protocol)
     })
 }
@@ -277,7 +279,7 @@ fn can_write_eof(_: Python<'_>, _: This<'_, SSLTransport>) -> Result<bool> {
     Ok(false)
 }
 
-/// CPython's tests fill the backlog with it.
+/// `CPython`'s tests fill the backlog with it.
 fn append_write_backlog(py: Python<'_>, this: This<'_, SSLTransport>, args: Args<'_>) -> Result<()> {
     let data = writing::frozen(py, &only_argument(args, "_test__append_write_backlog")?)?;
     on(this, |protocol| {
