@@ -4,11 +4,9 @@ import asyncio
 import gc
 import os
 import ssl
-import sys
 
 import pytest
 
-import boucle
 from tls_connections import (
     BIG,
     BufferedRecorder,
@@ -20,8 +18,9 @@ from tls_connections import (
     connect,
     run,
     server_context,
-    since_3_11,
 )
+
+pytestmark = pytest.mark.usefixtures("comparable_tls")
 
 # Data.
 
@@ -109,7 +108,7 @@ def test_write_refuses_what_is_not_bytes(loop):
         assert not client.transport.can_write_eof()
         await close(client, server)
 
-    run(loop, main()) if sys.version_info >= (3, 11) or isinstance(loop, boucle.Loop) else None
+    run(loop, main())
 
 
 def test_the_protocol_can_be_changed(loop):
@@ -131,7 +130,6 @@ def test_the_protocol_can_be_changed(loop):
 # Flow control.
 
 
-@since_3_11
 def test_a_reader_that_pauses_stops_the_writer(loop):
     async def main():
         server, client = await connect(loop)
@@ -154,7 +152,6 @@ def test_a_reader_that_pauses_stops_the_writer(loop):
     run(loop, main())
 
 
-@since_3_11
 def test_the_limits_of_buffers_are_asyncios(loop):
     async def main():
         server, client = await connect(loop)
@@ -175,7 +172,6 @@ def test_the_limits_of_buffers_are_asyncios(loop):
     run(loop, main())
 
 
-@since_3_11
 def test_while_reading_is_paused_no_more_than_the_limit_is_buffered(loop):
     async def main():
         server, client = await connect(loop)
@@ -310,7 +306,7 @@ async def plain_pair(loop, kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
-@pytest.mark.parametrize("layers", [1, pytest.param(2, marks=since_3_11), pytest.param(3, marks=since_3_11)])
+@pytest.mark.parametrize("layers", [1, 2, 3])
 def test_start_tls(loop, kind, layers, tmp_path):
     async def main():
         server, client = await plain_pair(loop, kind, tmp_path)

@@ -3,11 +3,9 @@
 import asyncio
 import contextvars
 import os
-import sys
 
 import pytest
 
-import boucle
 from conftest import run_turns
 from tls_connections import (
     BIG,
@@ -18,6 +16,8 @@ from tls_connections import (
     run,
     server_context,
 )
+
+pytestmark = pytest.mark.usefixtures("comparable_tls")
 
 # Callbacks.
 
@@ -182,7 +182,7 @@ def test_a_protocol_may_do_anything_in_any_callback(loop, where, action):
         await asyncio.wait([one.lost for one in heard], return_when=asyncio.FIRST_COMPLETED)
         assert sum(one.events.count("lost") for one in heard) == 1
 
-    run(loop, main()) if sys.version_info >= (3, 11) or isinstance(loop, boucle.Loop) else None
+    run(loop, main())
 
 
 def test_a_write_from_inside_of_a_write_keeps_the_order(own_loop):

@@ -21,8 +21,9 @@ from tls_connections import (
     connect,
     run,
     server_context,
-    since_3_11,
 )
+
+pytestmark = pytest.mark.usefixtures("comparable_tls")
 
 # The end.
 
@@ -81,7 +82,6 @@ def test_abort_loses_the_connection_once(loop):
     run(loop, main())
 
 
-@since_3_11
 def test_writes_after_close_are_ignored_and_logged_from_the_sixth_on(loop, caplog):
     async def main():
         server, client = await connect(loop)
@@ -268,7 +268,7 @@ def test_a_timeout_is_positive(loop, silent_server, option, value):
     run(loop, main())
 
 
-@since_3_11
+@pytest.mark.skipif(not SHUTDOWN_KEYWORD, reason="connect_accepted_socket() takes no ssl_shutdown_timeout")
 def test_a_shutdown_has_its_time(loop):
     ours, theirs = socket.socketpair()
     theirs.settimeout(10)

@@ -4,17 +4,12 @@ import asyncio
 import ssl
 import sys
 
-import pytest
-
 from conftest import ROOT
 
 CERTIFICATES = ROOT / "tests" / "certificates"
 BIG = 3_000_000
 # asyncio knows ssl_shutdown_timeout from 3.11 on.
 SHUTDOWN_KEYWORD = sys.version_info >= (3, 11)
-
-# asyncio's older TLS loses data and callbacks that its newer one, and ours, do not.
-since_3_11 = pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio's TLS before 3.11 behaves otherwise")
 
 
 def server_context():
