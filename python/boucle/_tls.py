@@ -1,7 +1,7 @@
 """TLS: what a loop does to put our protocol, ``_boucle.SSLProtocol``, on top of a transport.
 
-asyncio does the same in two places: where a connection begins with TLS (``_make_ssl_transport``), and where one goes over
-to it (``start_tls``). Both take ``ssl_shutdown_timeout`` on every Python; asyncio's know it from 3.11 on.
+asyncio does the same in two places: where a connection begins with TLS (``_make_ssl_transport``), and where one goes
+over to it (``start_tls``). Both take ``ssl_shutdown_timeout`` on every Python; asyncio's know it from 3.11 on.
 """
 
 import ssl

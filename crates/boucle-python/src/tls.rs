@@ -125,6 +125,8 @@ pub(crate) struct SSLProtocol {
     /// Whether a call into `SSLObject` is under way.
     busy: Cell<bool>,
     flush: Cell<writing::Flush>,
+    /// Whether a write is under way that began when the lower transport took something.
+    all_goes_down: Cell<bool>,
     /// Whether the application is being called in `context`.
     in_context: Cell<bool>,
     /// Calls of `write` after the end, and the end itself.

@@ -28,7 +28,12 @@ pub(crate) fn call(_: Python<'_>, callable: &Owned, args: &[&Owned]) -> Result<O
     // SAFETY: the arguments are alive during the call and stand behind a free place, which the flag says.
     unsafe {
         let count = args.len() | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
-        Owned::from_returned(ffi::PyObject_Vectorcall(callable.as_ptr(), all.as_mut_ptr().add(1), count, ptr::null_mut()))
+        Owned::from_returned(ffi::PyObject_Vectorcall(
+            callable.as_ptr(),
+            all.as_mut_ptr().add(1),
+            count,
+            ptr::null_mut(),
+        ))
     }
 }
 

@@ -31,12 +31,7 @@ pub(super) fn name_and_default(py: Python<'_>, args: Args<'_>) -> Result<(Owned,
 }
 
 /// What TLS knows under a name, or else what the transport below knows.
-pub(super) fn extra_info(
-    py: Python<'_>,
-    this: This<'_, SSLProtocol>,
-    name: &Owned,
-    default: &Owned,
-) -> Result<Owned> {
+pub(super) fn extra_info(py: Python<'_>, this: This<'_, SSLProtocol>, name: &Owned, default: &Owned) -> Result<Owned> {
     if let Some(extra) = this.extra.get()
         && extra.any(py).contains(name.any(py))?
     {

@@ -100,13 +100,13 @@ pub(super) fn report(
     this: This<'_, SSLProtocol>,
     message: &str,
     exception: &Owned,
-    transport: Option<Owned>,
+    transport: Option<&Owned>,
 ) -> Result<()> {
     let Some(owner) = this.owner.get() else { return Ok(()) };
     let report = PyDict::new(py);
     report.set_item("message", message)?;
     report.set_item("exception", exception.any(py))?;
-    report.set_item("transport", transport.as_ref().map(|transport| transport.any(py)))?;
+    report.set_item("transport", transport.map(|transport| transport.any(py)))?;
     report.set_item("protocol", this.to_owned().any(py))?;
     owner.any(py).call_method1(intern!(py, "call_exception_handler"), (report,))?;
     Ok(())
@@ -114,12 +114,7 @@ pub(super) fn report(
 
 /// Ends the connection because of an exception, which is told to whoever must know.
 #[cold]
-pub(super) fn fatal_error(
-    py: Python<'_>,
-    this: This<'_, SSLProtocol>,
-    exception: &Owned,
-    message: &str,
-) -> Result<()> {
+pub(super) fn fatal_error(py: Python<'_>, this: This<'_, SSLProtocol>, exception: &Owned, message: &str) -> Result<()> {
     let lower = this.lower.get();
     if let Some(lower) = &lower {
         vector::method(py, lower, intern!(py, "_force_close"), &[exception])?;
@@ -137,7 +132,7 @@ pub(super) fn fatal_error(
     if exception.any(py).is_instance(&names::get(py).cancelled_error.any(py))? {
         return Ok(());
     }
-    report(py, this, message, exception, lower)
+    report(py, this, message, exception, lower.as_ref())
 }
 
 /// Tells the application that its peer sends no more, once.

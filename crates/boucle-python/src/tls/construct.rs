@@ -115,7 +115,7 @@ fn set(cell: &ObjectCell, content: Option<Owned>) {
 }
 
 fn is_true(value: Option<&Bound<'_, PyAny>>, default: bool) -> PyResult<bool> {
-    value.map_or(Ok(default), |value| value.is_truthy())
+    value.map_or(Ok(default), PyAnyMethods::is_truthy)
 }
 
 /// A timeout in seconds: positive, whatever number it is.
@@ -140,7 +140,7 @@ fn default_context<'py>(
     if server_side {
         return Err(PyValueError::new_err("Server side SSL needs a valid SSLContext"));
     }
-    let context = ssl.create_default_context.any(py).call0()?;
+    let context = ssl.module.any(py).call_method0(intern!(py, "create_default_context"))?;
     if !has_hostname {
         context.setattr("check_hostname", false)?;
     }

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::{SSLProtocol, callbacks};
 use crate::imports;
+use crate::raw::args::Arg;
 use crate::raw::{Args, Owned, Result, This, vector};
 
 /// Default high-water marks in KiB, as asyncio's.
@@ -59,7 +60,7 @@ enum Verdict {
 
 /// The arguments of `set_write_buffer_limits(high=None, low=None)`.
 pub(super) fn limits(py: Python<'_>, args: Args<'_>) -> Result<(Option<i64>, Option<i64>)> {
-    let (mut high, mut low) = (args.get(0).map(|arg| arg.to_owned()), args.get(1).map(|arg| arg.to_owned()));
+    let (mut high, mut low) = (args.get(0).map(Arg::to_owned), args.get(1).map(Arg::to_owned));
     for (name, value) in args.keywords() {
         if name.is(&Owned::from(intern!(py, "high").clone().into_any())) {
             high = Some(value.to_owned());
@@ -126,7 +127,7 @@ fn tell(py: Python<'_>, this: This<'_, SSLProtocol>, name: &Bound<'_, pyo3::type
     if imports::ends_the_program(py, &exception) {
         return Err(crate::raw::Raised::put_back(py, exception));
     }
-    callbacks::report(py, this, &format!("protocol.{name}() failed"), &exception, this.app_transport.get())
+    callbacks::report(py, this, &format!("protocol.{name}() failed"), &exception, this.app_transport.get().as_ref())
 }
 
 /// Tells the lower transport to stop reading, or to go on.

@@ -174,7 +174,17 @@ pub(super) fn methods() -> [ffi::PyMethodDef; 7] {
         method!(SSLProtocol, "get_buffer", args get_buffer, "get_buffer($self, sizehint, /)\n--\n\nWhat to read into."),
         method!(SSLProtocol, "buffer_updated", args buffer_updated, "buffer_updated($self, nbytes, /)\n--\n\nSo many bytes were read."),
         method!(SSLProtocol, "eof_received", eof_received, "eof_received($self, /)\n--\n\nThe peer sends no more."),
-        method!(SSLProtocol, "pause_writing", pause_writing, "pause_writing($self, /)\n--\n\nThe transport below has enough."),
-        method!(SSLProtocol, "resume_writing", resume_writing, "resume_writing($self, /)\n--\n\nThe transport below wants more."),
+        method!(
+            SSLProtocol,
+            "pause_writing",
+            pause_writing,
+            "pause_writing($self, /)\n--\n\nThe transport below has enough."
+        ),
+        method!(
+            SSLProtocol,
+            "resume_writing",
+            resume_writing,
+            "resume_writing($self, /)\n--\n\nThe transport below wants more."
+        ),
     ]
 }

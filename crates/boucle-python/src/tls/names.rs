@@ -40,7 +40,8 @@ pub(super) struct Ssl {
     pub(super) error: Owned,
     pub(super) certificate_error: Owned,
     pub(super) memory_bio: Owned,
-    pub(super) create_default_context: Owned,
+    /// The module: programs replace `create_default_context` in it.
+    pub(super) module: Owned,
     /// `SSLObject`, with its methods as they were found.
     pub(super) object: Owned,
     pub(super) object_read: Owned,
@@ -86,7 +87,7 @@ fn of_ssl(ssl: &Bound<'_, PyModule>) -> PyResult<Ssl> {
         error: ssl.getattr("SSLError")?.into(),
         certificate_error: ssl.getattr("CertificateError")?.into(),
         memory_bio: ssl.getattr("MemoryBIO")?.into(),
-        create_default_context: ssl.getattr("create_default_context")?.into(),
+        module: ssl.clone().into_any().into(),
         object_read: object.getattr("read")?.into(),
         object_write: object.getattr("write")?.into(),
         object: object.into(),

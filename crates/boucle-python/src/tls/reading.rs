@@ -104,11 +104,7 @@ fn read_copied(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<bool> {
     Ok(ended)
 }
 
-fn decrypt_all(
-    py: Python<'_>,
-    this: This<'_, SSLProtocol>,
-    scratch: &pool::Lent,
-) -> Result<(Option<Owned>, bool)> {
+fn decrypt_all(py: Python<'_>, this: This<'_, SSLProtocol>, scratch: &pool::Lent) -> Result<(Option<Owned>, bool)> {
     let memory = scratch.memory();
     let (mut filled, mut earlier) = (0, Vec::new());
     let ended = loop {

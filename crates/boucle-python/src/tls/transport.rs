@@ -264,7 +264,9 @@ fn writelines(py: Python<'_>, this: This<'_, SSLTransport>, args: Args<'_>) -> R
         for data in list.any(py).try_iter()? {
             pieces.push(writing::frozen(py, &data?.into())?);
         }
-        pieces.into_iter().for_each(|data| writing::append(py, protocol, data));
+        for data in pieces {
+            writing::append(py, protocol, data);
+        }
         writing::write_appended(py, protocol)
     })
 }
@@ -277,7 +279,7 @@ fn can_write_eof(_: Python<'_>, _: This<'_, SSLTransport>) -> Result<bool> {
     Ok(false)
 }
 
-/// CPython's tests fill the backlog with it.
+/// `CPython`'s tests fill the backlog with it.
 fn append_write_backlog(py: Python<'_>, this: This<'_, SSLTransport>, args: Args<'_>) -> Result<()> {
     let data = writing::frozen(py, &only_argument(args, "_test__append_write_backlog")?)?;
     on(this, |protocol| {
@@ -309,7 +311,11 @@ fn properties() -> [ffi::PyGetSetDef; 5] {
             getter!(SSLTransport, "__class__", |py, _this| Ok(names::get(py).transport.clone())),
             None,
         ),
-        property(c"_loop", getter!(SSLTransport, "_loop", |_, this: This<'_, SSLTransport>| Ok(this.owner.get())), None),
+        property(
+            c"_loop",
+            getter!(SSLTransport, "_loop", |_, this: This<'_, SSLTransport>| Ok(this.owner.get())),
+            None,
+        ),
         property(
             c"_ssl_protocol",
             getter!(SSLTransport, "_ssl_protocol", |_, this: This<'_, SSLTransport>| Ok(this.protocol.object().get())),
@@ -334,23 +340,68 @@ fn methods() -> [ffi::PyMethodDef; 21] {
     [
         method!(SSLTransport, "get_extra_info", args get_extra_info, "get_extra_info($self, name, default=None)\n--\n\nWhat is known of the connection under this name."),
         method!(SSLTransport, "set_protocol", args set_protocol, "set_protocol($self, protocol)\n--\n\nChanges the protocol."),
-        method!(SSLTransport, "get_protocol", get_protocol, "get_protocol($self)\n--\n\nThe protocol; None once the connection is lost."),
-        method!(SSLTransport, "is_closing", is_closing, "is_closing($self)\n--\n\nWhether it is closed, or being closed."),
-        method!(SSLTransport, "close", close, "close($self)\n--\n\nWrites what waits, says goodbye and closes. No more data is received."),
+        method!(
+            SSLTransport,
+            "get_protocol",
+            get_protocol,
+            "get_protocol($self)\n--\n\nThe protocol; None once the connection is lost."
+        ),
+        method!(
+            SSLTransport,
+            "is_closing",
+            is_closing,
+            "is_closing($self)\n--\n\nWhether it is closed, or being closed."
+        ),
+        method!(
+            SSLTransport,
+            "close",
+            close,
+            "close($self)\n--\n\nWrites what waits, says goodbye and closes. No more data is received."
+        ),
         method!(SSLTransport, "abort", abort, "abort($self)\n--\n\nCloses at once. What waits to be written is lost."),
         method!(SSLTransport, "_force_close", args force_close, "Closes at once, because of an exception."),
         method!(SSLTransport, "is_reading", is_reading, "is_reading($self)\n--\n\nWhether reading is not paused."),
-        method!(SSLTransport, "pause_reading", pause_reading, "pause_reading($self)\n--\n\nReceives nothing until resume_reading()."),
+        method!(
+            SSLTransport,
+            "pause_reading",
+            pause_reading,
+            "pause_reading($self)\n--\n\nReceives nothing until resume_reading()."
+        ),
         method!(SSLTransport, "resume_reading", resume_reading, "resume_reading($self)\n--\n\nReceives data again."),
         method!(SSLTransport, "set_write_buffer_limits", args set_write_buffer_limits, "set_write_buffer_limits($self, high=None, low=None)\n--\n\nAt which sizes the protocol is paused, and resumed."),
-        method!(SSLTransport, "get_write_buffer_limits", get_write_buffer_limits, "get_write_buffer_limits($self)\n--\n\nThese sizes, the lower first."),
-        method!(SSLTransport, "get_write_buffer_size", get_write_buffer_size, "get_write_buffer_size($self)\n--\n\nHow many bytes wait to be written."),
+        method!(
+            SSLTransport,
+            "get_write_buffer_limits",
+            get_write_buffer_limits,
+            "get_write_buffer_limits($self)\n--\n\nThese sizes, the lower first."
+        ),
+        method!(
+            SSLTransport,
+            "get_write_buffer_size",
+            get_write_buffer_size,
+            "get_write_buffer_size($self)\n--\n\nHow many bytes wait to be written."
+        ),
         method!(SSLTransport, "set_read_buffer_limits", args set_read_buffer_limits, "set_read_buffer_limits($self, high=None, low=None)\n--\n\nAt which sizes the transport below is paused, and resumed."),
-        method!(SSLTransport, "get_read_buffer_limits", get_read_buffer_limits, "get_read_buffer_limits($self)\n--\n\nThese sizes, the lower first."),
-        method!(SSLTransport, "get_read_buffer_size", get_read_buffer_size, "get_read_buffer_size($self)\n--\n\nHow many encrypted bytes wait to be read."),
+        method!(
+            SSLTransport,
+            "get_read_buffer_limits",
+            get_read_buffer_limits,
+            "get_read_buffer_limits($self)\n--\n\nThese sizes, the lower first."
+        ),
+        method!(
+            SSLTransport,
+            "get_read_buffer_size",
+            get_read_buffer_size,
+            "get_read_buffer_size($self)\n--\n\nHow many encrypted bytes wait to be read."
+        ),
         method!(SSLTransport, "write", args write, "write($self, data)\n--\n\nWrites data."),
         method!(SSLTransport, "writelines", args writelines, "writelines($self, list_of_data)\n--\n\nWrites several pieces of data."),
-        method!(SSLTransport, "write_eof", write_eof, "write_eof($self)\n--\n\nRaises NotImplementedError: TLS does not know it."),
+        method!(
+            SSLTransport,
+            "write_eof",
+            write_eof,
+            "write_eof($self)\n--\n\nRaises NotImplementedError: TLS does not know it."
+        ),
         method!(SSLTransport, "can_write_eof", can_write_eof, "can_write_eof($self)\n--\n\nFalse."),
         method!(SSLTransport, "_test__append_write_backlog", args append_write_backlog, "Lets data wait without writing it: for tests."),
     ]

@@ -5,7 +5,8 @@
 //! * What is in the backlog leaves it only when it is encrypted, so a write that must be repeated, because the peer
 //!   renegotiates, is repeated with the same bytes.
 //! * Small pieces are encrypted together, as one record; of large ones a slice at a time, so that the BIO stays small.
-//! * While the lower transport has enough nothing is encrypted: what waits is counted once, as plain bytes.
+//! * While the lower transport has enough nothing is encrypted: what waits is counted once, as plain bytes. What has begun
+//!   to go down goes down whole, as on asyncio: the application is paused when it writes more than that.
 
 use std::collections::VecDeque;
 
@@ -41,9 +42,7 @@ pub(super) fn frozen(py: Python<'_>, data: &Owned) -> Result<Owned> {
     if data.is_exact_instance_of::<PyBytes>() {
         return Ok(data.to_owned().into());
     }
-    if data.is_instance_of::<PyBytes>()
-        || data.is_instance_of::<PyByteArray>()
-        || data.is_instance_of::<PyMemoryView>()
+    if data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>()
     {
         return Ok(py.get_type::<PyBytes>().call1((data,))?.into());
     }
@@ -96,6 +95,14 @@ pub(super) fn write_or_end(py: Python<'_>, this: This<'_, SSLProtocol>) -> Resul
 
 /// Encrypts what can be encrypted, and hands it down.
 pub(super) fn write(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
+    let outer = this.all_goes_down.replace(this.goes_down());
+    let result = encrypt(py, this).and_then(|()| flush(py, this));
+    this.all_goes_down.set(outer);
+    result?;
+    flow::control_app_writing(py, this)
+}
+
+fn encrypt(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
     while !this.busy.get()
         && this.goes_down()
         && let Some((piece, length)) = next_piece(py, this)?
@@ -108,14 +115,14 @@ pub(super) fn write(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
             flush(py, this)?;
         }
     }
-    process_outgoing(py, this)
+    Ok(())
 }
 
 impl SSLProtocol {
     /// Whether the lower transport takes something. At the end it takes all there is: nothing comes back that could tell
     /// us when it wants more.
     fn goes_down(&self) -> bool {
-        !self.ssl_writing_paused.get() || self.eof_received.get() || self.ended.get()
+        !self.ssl_writing_paused.get() || self.all_goes_down.get() || self.eof_received.get() || self.ended.get()
     }
 }
 
