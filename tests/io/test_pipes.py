@@ -5,6 +5,7 @@ import contextvars
 import errno
 import fcntl
 import gc
+import io
 import os
 import pty
 import socket
@@ -68,7 +69,7 @@ def reader(loop, protocol=None):
     """A transport that reads, its protocol, and the other end."""
     ours, theirs = os.pipe()
     transport, protocol = loop.run_until_complete(
-        loop.connect_read_pipe(lambda: protocol or Recorder(), open(ours, "rb", 0))
+        loop.connect_read_pipe(lambda: protocol or Recorder(), io.FileIO(ours))
     )
     return transport, protocol, theirs
 
@@ -79,7 +80,7 @@ def writer(loop, protocol=None):
     os.set_blocking(theirs, False)
     fcntl.fcntl(ours, fcntl.F_SETPIPE_SZ, 4096)
     transport, protocol = loop.run_until_complete(
-        loop.connect_write_pipe(lambda: protocol or Recorder(), open(ours, "wb", 0))
+        loop.connect_write_pipe(lambda: protocol or Recorder(), io.FileIO(ours, "w"))
     )
     return transport, protocol, theirs
 
@@ -94,7 +95,7 @@ def paused_reader(loop):
 def device(loop):
     """A transport that writes to a terminal, its protocol, and the other end."""
     theirs, ours = pty.openpty()
-    transport, protocol = loop.run_until_complete(loop.connect_write_pipe(Recorder, open(ours, "wb", 0)))
+    transport, protocol = loop.run_until_complete(loop.connect_write_pipe(Recorder, io.FileIO(ours, "w")))
     return transport, protocol, theirs
 
 
@@ -118,23 +119,22 @@ def reports(factory):
 # Both.
 
 
-def test_pipe_transports_are_asyncios(loop):
-    reading, protocol, theirs = reader(loop)
-    assert isinstance(reading, asyncio.ReadTransport) and not isinstance(reading, asyncio.WriteTransport)
-    os.close(theirs)
-    writing, other, ours = writer(loop)
-    assert isinstance(writing, asyncio.WriteTransport)
-    os.close(ours)
-    for transport, owner in (reading, protocol), (writing, other):
-        pipe = transport.get_extra_info("pipe")
-        assert transport._pipe is pipe and transport._fileno == pipe.fileno()
-        assert transport.get_extra_info("nothing", "default") == "default"
-        assert not os.get_blocking(pipe.fileno())
-        assert transport.get_protocol() is owner and transport._loop is loop
-        transport.note = "of our own"
-        assert weakref.ref(transport)() is transport
-        transport.close()
+@pytest.mark.parametrize(("make", "kind"), [(reader, asyncio.ReadTransport), (writer, asyncio.WriteTransport)])
+def test_pipe_transports_are_asyncios(loop, make, kind):
+    transport, protocol, theirs = make(loop)
+    assert isinstance(transport, kind)
+    pipe = transport.get_extra_info("pipe")
+    assert transport._pipe is pipe
+    assert transport._fileno == pipe.fileno()
+    assert transport.get_extra_info("nothing", "default") == "default"
+    assert not os.get_blocking(pipe.fileno())
+    assert transport.get_protocol() is protocol
+    assert transport._loop is loop
+    transport.note = "of our own"
+    assert weakref.ref(transport)() is transport
+    transport.close()
     run_turns(loop)
+    os.close(theirs)
 
 
 @pytest.mark.parametrize(
@@ -147,10 +147,10 @@ def test_pipe_transports_are_asyncios(loop):
 def test_a_regular_file_is_refused_and_stays_open(loop, connect, text):
     protocol = Recorder()
     with tempfile.TemporaryFile() as file:
-        with pytest.raises(ValueError) as told:
+        with pytest.raises(ValueError, match=f"^{text}$"):
             loop.run_until_complete(getattr(loop, connect)(lambda: protocol, file))
-        assert str(told.value) == text
-        assert not file.closed and os.get_blocking(file.fileno())
+        assert not file.closed
+        assert os.get_blocking(file.fileno())
     run_turns(loop)
     assert protocol.events == []
 
@@ -184,9 +184,9 @@ def test_the_repr_says_how_far_it_is(loop):
 def test_a_forgotten_transport_warns_and_closes_its_pipe(loop, make):
     transport, protocol, theirs = make(loop)
     text, pipe = repr(transport), transport.get_extra_info("pipe")
+    del protocol.transport
     with pytest.warns(ResourceWarning) as warned:
-        del transport, protocol
-        gc.collect()
+        del transport
     assert [str(warning.message) for warning in warned] == [f"unclosed transport {text}"]
     assert pipe.closed
     os.close(theirs)
@@ -216,7 +216,9 @@ def test_what_arrives_is_told_in_order_and_then_the_end(loop):
     os.close(theirs)
     until(loop, lambda: "lost" in protocol.events[-1])
     assert protocol.events == ["made", ("data", b"one"), ("data", b"two"), "eof", ("lost", None)]
-    assert transport.is_closing() and transport._pipe is None and transport._loop is None
+    assert transport.is_closing()
+    assert transport._pipe is None
+    assert transport._loop is None
 
 
 def test_a_socket_can_be_read_as_a_pipe(loop):
@@ -226,12 +228,13 @@ def test_a_socket_can_be_read_as_a_pipe(loop):
     theirs.close()
     until(loop, lambda: "lost" in protocol.events[-1])
     assert protocol.events == ["made", ("data", b"x"), "eof", ("lost", None)]
-    assert ours.fileno() == -1 and transport.is_closing()
+    assert ours.fileno() == -1
+    assert transport.is_closing()
 
 
 def test_a_terminal_that_goes_is_no_report(loop):
     theirs, ours = pty.openpty()
-    _, protocol = loop.run_until_complete(loop.connect_read_pipe(Recorder, open(theirs, "rb", 0)))
+    _, protocol = loop.run_until_complete(loop.connect_read_pipe(Recorder, io.FileIO(theirs)))
     os.write(ours, b"x\n")
     until(loop, lambda: protocol.data == b"x\r\n")
     os.close(ours)
@@ -254,7 +257,8 @@ def test_another_error_is_reported_also_of_the_system(reports):
     until(loop, lambda: "lost" in protocol.events[-1])
     [report] = told
     assert type(report["exception"]) is ConnectionResetError
-    assert report["message"] == "Fatal read error on pipe transport" and report["protocol"] is protocol
+    assert report["message"] == "Fatal read error on pipe transport"
+    assert report["protocol"] is protocol
     assert protocol.events[1:] == [("lost", report["exception"])]
 
 
@@ -264,7 +268,8 @@ def test_nothing_is_told_while_reading_is_paused(loop):
     transport.pause_reading()
     os.write(theirs, b"x")
     run_turns(loop)
-    assert protocol.events == ["made"] and transport._paused
+    assert protocol.events == ["made"]
+    assert transport._paused
     transport.resume_reading()
     until(loop, lambda: protocol.data == b"x")
     os.close(theirs)
@@ -275,11 +280,10 @@ def test_nothing_is_told_while_reading_is_paused(loop):
 
 @pytest.mark.parametrize("end", ["close", "pause_reading"])
 def test_a_protocol_that_has_enough_is_told_nothing_more(loop, end):
-    protocol = Recorder(data=lambda transport: getattr(transport, end)())
+    protocol = Recorder(data=lambda transport: [os.write(theirs, b"y"), getattr(transport, end)()])
     transport, _, theirs = reader(loop, protocol)
     os.write(theirs, b"x")
     until(loop, lambda: protocol.data)
-    os.write(theirs, b"y")
     run_turns(loop)
     assert protocol.data == b"x"
     os.close(theirs)
@@ -299,10 +303,12 @@ def test_what_a_reading_protocol_raises_is_reported_and_ends_nothing(reports):
     transport, _, theirs = reader(loop, protocol)
     os.write(theirs, b"x")
     until(loop, lambda: told)
-    assert isinstance(told[0]["exception"], FailureError) and "_read_ready()" in told[0]["message"]
+    assert isinstance(told[0]["exception"], FailureError)
+    assert "_read_ready()" in told[0]["message"]
     os.write(theirs, b"y")
     until(loop, lambda: protocol.data == b"xy")
-    assert not transport.is_closing() and len(told) == 1
+    assert not transport.is_closing()
+    assert len(told) == 1
     os.close(theirs)
     until(loop, lambda: "lost" in protocol.events[-1])
 
@@ -314,7 +320,7 @@ def test_callbacks_run_in_the_context_of_the_beginning(loop):
 
     async def main():
         PLACE.set("inside")
-        await loop.connect_read_pipe(lambda: protocol, open(ours, "rb", 0))
+        await loop.connect_read_pipe(lambda: protocol, io.FileIO(ours))
 
     loop.run_until_complete(main())
     os.write(theirs, b"x")
@@ -371,7 +377,7 @@ def test_the_protocol_pauses_and_resumes_when_everything_is_written(loop):
     until(loop, lambda: received.extend(drain(theirs)) or "resume" in protocol.events)
     assert protocol.events == ["made", "pause", "resume"]
     assert transport.get_write_buffer_size() == 0
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="must be >= low"):
         transport.set_write_buffer_limits(high=1, low=2)
     transport.close()
     run_turns(loop)
@@ -413,7 +419,8 @@ def test_aborting_drops_what_waits(loop):
     transport, protocol, theirs = writer(loop)
     transport.write(bytes(10000))
     transport.abort()
-    assert protocol.events == ["made"] and transport.get_write_buffer_size() == 0
+    assert protocol.events == ["made"]
+    assert transport.get_write_buffer_size() == 0
     run_turns(loop)
     assert protocol.events == ["made", ("lost", None)]
     assert len(drain(theirs)) == 4096
@@ -443,13 +450,13 @@ def test_a_reader_that_goes_is_noticed_without_a_write(loop, waits):
     assert len(protocol.events) == 2
 
 
-def test_a_socket_that_is_closed_or_speaks_counts_as_gone(loop):
-    for speaks in (False, True):
-        ours, theirs = socket.socketpair()
-        _, protocol = loop.run_until_complete(loop.connect_write_pipe(Recorder, ours))
-        theirs.send(b"x") if speaks else theirs.close()
-        until(loop, lambda: protocol.events[-1] == ("lost", None))
-        theirs.close()
+@pytest.mark.parametrize("speaks", [False, True])
+def test_a_socket_that_is_closed_or_speaks_counts_as_gone(loop, speaks):
+    ours, theirs = socket.socketpair()
+    _, protocol = loop.run_until_complete(loop.connect_write_pipe(Recorder, ours))
+    theirs.send(b"x") if speaks else theirs.close()
+    until(loop, lambda: protocol.events[-1] == ("lost", None))
+    theirs.close()
 
 
 def test_a_write_to_a_reader_that_is_gone_closes(loop, caplog):
@@ -457,9 +464,11 @@ def test_a_write_to_a_reader_that_is_gone_closes(loop, caplog):
     os.close(theirs)
     for _ in range(7):
         transport.write(b"x")
-    assert transport.is_closing() and transport._conn_lost == 7
+    assert transport.is_closing()
+    assert transport._conn_lost == 7
     run_turns(loop)
-    assert type(protocol.events[-1][1]) is BrokenPipeError and len(protocol.events) == 2
+    assert type(protocol.events[-1][1]) is BrokenPipeError
+    assert len(protocol.events) == 2
     text = "pipe closed by peer or os.write(pipe, data) raised exception."
     assert [record.message for record in caplog.records] == [text] * 2
 
@@ -480,7 +489,8 @@ def test_a_device_is_written_to_without_waiting_to_read(loop):
     os.write(theirs, b"typed\n")
     transport.write(b"x")
     run_turns(loop)
-    assert protocol.events == ["made"] and not transport.is_closing()
+    assert protocol.events == ["made"]
+    assert not transport.is_closing()
     transport.close()
     run_turns(loop)
     os.close(theirs)
