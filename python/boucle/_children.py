@@ -83,7 +83,7 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
 
 
 class _Child:
-    """Waits for the end of a child. The descriptor is closed with the object: at that end, or when the loop is closed."""
+    """Waits for the end of a child. The descriptor is closed with the object: at that end, or with the loop."""
 
     def __init__(self, loop, transport, fd):
         self._loop = loop
