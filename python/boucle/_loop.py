@@ -17,7 +17,7 @@ import weakref
 from asyncio import events, format_helpers
 from asyncio.log import logger
 
-from . import _boucle
+from . import _boucle, _forking
 from ._addresses import Addresses
 from ._children import Children
 from ._inherited import Inherited
@@ -40,6 +40,7 @@ class Loop(_boucle.LoopCore, Addresses, Children, Sendfile, Inherited, asyncio.B
         self._transports = weakref.WeakValueDictionary()
         self._signal_handlers = {}
         self._unix_server_sockets = {}
+        _forking.remember(self)
 
     # Running.
 
@@ -80,6 +81,12 @@ class Loop(_boucle.LoopCore, Addresses, Children, Sendfile, Inherited, asyncio.B
             "a boucle loop runs its turns natively and cannot be run from inside of a callback; "
             "remove what calls loop._run_once() (nest_asyncio does), or use asyncio.SelectorEventLoop for it"
         )
+
+    def run_in_executor(self, executor, func, *args):
+        """Run func(*args) in a thread of the executor, the default one for None. Returns a future of the result."""
+        # The step may go on to wait for that thread.
+        self._send_unsent()
+        return super().run_in_executor(executor, func, *args)
 
     # Signals. A signal may be taken by any thread, and the kernel then leaves a sleeping loop asleep. So during every
     # run on the main thread Python writes the number of each signal to our socket, and the sleep ends at once.
