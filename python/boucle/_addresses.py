@@ -1,8 +1,8 @@
 """Addresses: names that are resolved in a thread, and what needs no resolving.
 
-``socket.getaddrinfo`` blocks, so it runs in the loop's default executor, as on asyncio. Numbers it only takes apart, without
-asking anybody: those it answers at once, without a thread. A function that somebody has put in its place is asked in the
-thread, whatever the question is: it may block, or count.
+``socket.getaddrinfo`` blocks, so it runs in the loop's default executor, as on asyncio. Numbers it only takes apart,
+without asking anybody: those it answers at once, without a thread. A function that somebody has put in its place is
+asked in the thread, whatever the question is: it may block, or count.
 """
 
 import asyncio

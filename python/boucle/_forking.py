@@ -1,8 +1,9 @@
 """Forks: what becomes of a loop in a child that inherits it.
 
-A child shares the parent's open files, the kernel's table of what is watched among them: whoever takes something out there
-takes it from the parent. So a loop does not survive a fork. In the child it lets go of the shared table at once, and every
-use of it but closing it raises an error that says what to do; the parent notices nothing. The child can make a loop of its own.
+A child shares the parent's open files, the kernel's table of what is watched among them: whoever takes something out
+there takes it from the parent. So a loop does not survive a fork. In the child it lets go of the shared table at
+once, and every use of it but closing it raises an error that says what to do; the parent notices nothing. The child
+can make a loop of its own.
 """
 
 import os

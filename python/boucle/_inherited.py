@@ -1,9 +1,9 @@
 """What is asyncio's own: methods of its selector loop, borrowed one by one.
 
-``Loop`` derives from ``asyncio.BaseEventLoop``, not from the selector loop: that one brings constructors, transports and a
-way to wait that are not ours. What is cold in it, and follows the version of Python that runs, is borrowed as it is. In
-Python 3 a method is a plain function, which knows nothing of its class. The exceptions are methods that say ``super()``:
-those are written anew here, and say so.
+``Loop`` derives from ``asyncio.BaseEventLoop``, not from the selector loop: that one brings constructors, transports
+and a way to wait that are not ours. What is cold in it, and follows the version of Python that runs, is borrowed as
+it is. In Python 3 a method is a plain function, which knows nothing of its class. The exceptions are methods that say
+``super()``: those are written anew here, and say so.
 """
 
 import os

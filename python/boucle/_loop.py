@@ -1,10 +1,10 @@
 """The loop: native where it is hot, asyncio's own where it is not.
 
-``Loop`` derives from the native ``LoopCore`` and in the end from asyncio's ``BaseEventLoop``. What is called all the time
-(``call_soon``, timers, readers and writers, the turns) is found in ``LoopCore``; in between stand parts by theme, and what
-is borrowed from asyncio's selector loop, so that it follows the version of Python that runs (``_inherited``). This file is
-the seam: how a run begins and ends, where signals come in, and stand-ins for the three structures that inherited code
-reaches for (``_ready``, ``_scheduled``, ``_selector``).
+``Loop`` derives from the native ``LoopCore`` and in the end from asyncio's ``BaseEventLoop``. What is called all the
+time (``call_soon``, timers, readers and writers, the turns) is found in ``LoopCore``; in between stand parts by
+theme, and what is borrowed from asyncio's selector loop, so that it follows the version of Python that runs
+(``_inherited``). This file is the seam: how a run begins and ends, where signals come in, and stand-ins for the three
+structures that inherited code reaches for (``_ready``, ``_scheduled``, ``_selector``).
 """
 
 import asyncio
