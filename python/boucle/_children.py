@@ -1,9 +1,9 @@
 """Children: processes that the loop starts and waits for.
 
-asyncio's transport of a process and ``subprocess.Popen`` stay, so every argument means what it means there. How the end of
-a child is noticed is ours: the kernel gives a descriptor for each (a pidfd), which the loop watches as any other. No thread,
-no handler of SIGCHLD, and none of the child watchers that asyncio had until 3.13; so any loop in any thread can start some.
-Where there are no such descriptors, a thread waits for each child.
+asyncio's transport of a process and ``subprocess.Popen`` stay, so every argument means what it means there. How the
+end of a child is noticed is ours: the kernel gives a descriptor for each (a pidfd), which the loop watches as any
+other. No thread, no handler of SIGCHLD, and none of the child watchers that asyncio had until 3.13; so any loop in
+any thread can start some. Where there are no such descriptors, a thread waits for each child.
 """
 
 import errno
@@ -83,7 +83,7 @@ class SubprocessTransport(unix_events._UnixSubprocessTransport):
 
 
 class _Child:
-    """Waits for the end of a child. The descriptor is closed with the object: at that end, or when the loop is closed."""
+    """Waits for the end of a child. The descriptor is closed with the object: at that end, or with the loop."""
 
     def __init__(self, loop, transport, fd):
         self._loop = loop

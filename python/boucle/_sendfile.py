@@ -21,8 +21,11 @@ class Sendfile:
     """The part of the loop that sends files."""
 
     async def _sock_sendfile_native(self, sock, file, offset, count, lost=None):
-        """Send by os.sendfile. Raises SendfileNotAvailableError where that cannot be. `lost` is a future that fails when
-        the socket is about to be closed. Leaves the file behind what was sent."""
+        """Send by os.sendfile, and leave the file behind what was sent.
+
+        `lost` is a future that fails when the socket is about to be closed. Raises SendfileNotAvailableError where
+        os.sendfile cannot be used.
+        """
         try:
             fileno = file.fileno()
         except (AttributeError, io.UnsupportedOperation):

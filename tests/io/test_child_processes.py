@@ -197,7 +197,6 @@ def test_a_loop_closed_before_its_child_ends_keeps_no_descriptor():
     popen = loop.run_until_complete(main())
     loop.run_until_complete(asyncio.sleep(0))
     loop.close()
-    del loop
     popen.wait()
     popen.stdin.close()
     assert descriptors() == before

@@ -91,6 +91,10 @@ fn end_watching(this: This<'_, StreamTransport>) {
 
 fn schedule_loss(py: Python<'_>, this: This<'_, StreamTransport>, exception: &Owned) -> Result<()> {
     end_watching(this);
+    // A process that has inherited the connection by a fork closes its descriptor, and that is all.
+    if this.core.with(|core| core.is_inherited()) == Some(true) {
+        return let_go(py, this);
+    }
     tell_borrower(py, this)?;
     let call: Owned = this.to_owned().any(py).getattr(intern!(py, "_call_connection_lost"))?.into();
     this.core.with(|core| soon(py, core, this, &call, &[exception])).unwrap_or(Ok(()))
