@@ -156,7 +156,12 @@ class Transports(World):
             if isinstance(got, tuple) and got[0]:
                 continue
             # More comes for sure if it is on the way, or the end does.
-            if got != "BlockingIOError" or not self._mixed or self._all_came() or not self.peer.wait_for_more():
+            if (
+                got != "BlockingIOError"
+                or not self._mixed
+                or self._all_came()
+                or not self.peer.wait_for_more(self.turn)
+            ):
                 break
         if self._mixed and not self._all_came() and not self._healthy():
             return "what came", self.peer.right
@@ -315,5 +320,3 @@ class Transports(World):
             self.peer.close()
         self.transport = self._making = None
         self._reactions = ()
-
-
