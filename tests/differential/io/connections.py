@@ -10,7 +10,7 @@ import socket
 import tempfile
 from pathlib import Path
 
-from .link import Peer, wait_until
+from .link import Peer
 from .world import World
 
 

@@ -20,9 +20,22 @@ HIGH_AND_LOW = st.sampled_from(
 )
 # "data" is data_received or buffer_updated.
 EVENT = st.sampled_from(
-    ["data", "data", "data", "eof_received", "eof_received", "eof_received", "connection_made"]
-    + ["connection_lost", "connection_lost", "pause_writing", "pause_writing", "resume_writing", "resume_writing"]
-    + ["get_buffer"]
+    [
+        "data",
+        "data",
+        "data",
+        "eof_received",
+        "eof_received",
+        "eof_received",
+        "connection_made",
+        "connection_lost",
+        "connection_lost",
+        "pause_writing",
+        "pause_writing",
+        "resume_writing",
+        "resume_writing",
+        "get_buffer",
+    ]
 )
 
 
