@@ -19,6 +19,8 @@ BROKEN                 Where asyncio itself fails with an internal error, an att
                        closed. Programs leave out what is known to end so.
 ORDER_OF_CLIENTS       close_clients() and abort_clients() go through a set, in the order of addresses: what follows is
                        sorted.
+DYING_SOCKETS          Whether a transport that was dropped closes its socket before the socket itself warns depends on
+                       the order in which a cycle of garbage is torn apart. The transport's warning is compared.
 HANDLES                The exception handler's key "handle", and what a message says about the callback that raised.
 """
 
