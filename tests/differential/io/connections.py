@@ -10,7 +10,7 @@ import socket
 import tempfile
 from pathlib import Path
 
-from .link import Peer, wait_until
+from .link import Peer
 from .world import World
 
 
@@ -205,7 +205,9 @@ class Connections(World):
         return writer.is_closing()
 
     def _way_to(self, whom):
-        address = {"listener": self._listener.getsockname(), "server": self._where}.get(whom, self._nobody.getsockname())
+        address = {"listener": self._listener.getsockname(), "server": self._where}.get(
+            whom, self._nobody.getsockname()
+        )
         return {"host": address[0], "port": address[1]} if self._tcp else {"path": address}
 
     async def do_call(self, number, what):

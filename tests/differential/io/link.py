@@ -15,7 +15,8 @@ import time
 
 from .differences import CARRIED_BY_TCP
 
-PATIENCE = 0.5
+# Seconds. TCP may take a good part of one to notice that there is room again.
+PATIENCE = 2.0
 # Different bytes at different places, so that lost, doubled and exchanged ones show. A newline comes now and then.
 PATTERN = random.Random(7).randbytes(1 << 21)
 LINGER_NOT = struct.pack("ii", 1, 0)
@@ -141,6 +142,11 @@ class Peer:
         if self.open:
             ended(self._sock.fileno(), PATIENCE)
 
-    def wait_for_more(self):
-        """Wait until something can be received, or the loop's end has ended. Whether it is so."""
-        return wait_until(lambda: self.available() or ended(self._sock.fileno()))
+    def wait_for_more(self, turn):
+        """Let the loop run until something can be received, or its end has ended. Whether it is so."""
+
+        def arrived():
+            turn()
+            return self.available() or ended(self._sock.fileno())
+
+        return wait_until(arrived)

@@ -11,7 +11,7 @@ import pytest
 from ..search import amount, explain, find
 from .families import FAMILIES
 
-AMOUNT = amount(os.environ.get("BOUCLE_DIFFERENTIAL_IO", "150"))
+AMOUNT = amount(os.environ.get("BOUCLE_DIFFERENTIAL_IO", "100"))
 
 
 # A program that differs is made smaller, for up to five minutes.

@@ -145,6 +145,8 @@ class Transports(World):
             # How much is there is the kernel's business; so is what an aborted connection still brings.
             self.peer.do("read", *arguments)
             return self.peer.right
+        if operation in ("shutdown", "close", "reset"):
+            return self._unless_mixed(self.peer.do, operation)
         return self.peer.do(operation, *arguments)
 
     def _drain(self):
@@ -156,9 +158,14 @@ class Transports(World):
             if isinstance(got, tuple) and got[0]:
                 continue
             # More comes for sure if it is on the way, or the end does.
-            if got != "BlockingIOError" or not self._mixed or self._all_came() or not self.peer.wait_for_more():
+            if (
+                got != "BlockingIOError"
+                or not self._mixed
+                or self._all_came()
+                or not self.peer.wait_for_more(self.turn)
+            ):
                 break
-        if self._mixed and not self._all_came() and not self._healthy():
+        if self._mixed and not self._healthy():
             return "what came", self.peer.right
         return got, self.peer.received, self.peer.right
 
@@ -202,28 +209,37 @@ class Transports(World):
             return "not done: BROKEN"
         data = pattern(self._taken, size)
         accepted = right and (not self.transport.is_closing() or self.transport.get_write_buffer_size())
+        mixes = False
         if size and accepted:
+            on_the_way = self._taken + size - self.peer.received
+            mixes = self._writes > 0 or (self.peer.tcp and on_the_way > CARRIED_BY_TCP)
+            if mixes and (self.peer.finished or self.transport.is_closing()):
+                # When the rest is out, and connection_lost comes, would be the kernel's business.
+                return "not done: WRITES_LEAVE_TOGETHER"
             self._writes += 1
             self._taken += size
-            on_the_way = self._taken - self.peer.received
-            if self._writes > 1 or (self.peer.tcp and on_the_way > CARRIED_BY_TCP):
-                self._mixed = True
+        before, self._mixed = self._mixed, self._mixed or mixes
         try:
             write(data)
         except BaseException:
             if size and accepted:
                 self._taken -= size
+            self._mixed = before
             raise
         return None
 
     def do_write_eof(self):
-        return self.transport.write_eof()
+        return self._unless_mixed(self.transport.write_eof)
 
     def do_close(self):
-        return "not done: BROKEN" if self._broken() else self.transport.close()
+        return "not done: BROKEN" if self._broken() else self._unless_mixed(self.transport.close)
 
     def do_abort(self):
-        return "not done: BROKEN" if self._broken() else self.transport.abort()
+        return "not done: BROKEN" if self._broken() else self._unless_mixed(self.transport.abort)
+
+    def _unless_mixed(self, end, *arguments):
+        """End something, unless when that happens would be the kernel's business."""
+        return "not done: WRITES_LEAVE_TOGETHER" if self._mixed else end(*arguments)
 
     def do_pause(self):
         return self.transport.pause_reading()
@@ -242,7 +258,7 @@ class Transports(World):
 
     def do_outside(self, operation, *arguments):
         # The peer acts in the middle of a step.
-        return self.peer.do(operation, *arguments)
+        return self._peer(operation, *arguments)
 
     def do_look(self):
         return self._state()
@@ -315,5 +331,3 @@ class Transports(World):
             self.peer.close()
         self.transport = self._making = None
         self._reactions = ()
-
-

@@ -73,7 +73,10 @@ class IoObserver(Observer):
         super().handler(loop, {key: value for key, value in context.items() if key not in LEFT_OUT_OF_REPORTS})
 
     def warnings(self, caught):
-        self.reports += [f"{warning.category.__name__}: {_shortened(warning.message)}" for warning in caught]
+        """All warnings, but those of DYING_SOCKETS."""
+        for warning in caught:
+            if not str(warning.message).startswith("unclosed <socket"):
+                self.reports.append(f"{warning.category.__name__}: {_shortened(warning.message)}")
 
     def log(self, record):
         """A warning of asyncio's logger."""
