@@ -23,11 +23,13 @@ __all__ = [
     "TimerHandle",
     "__version__",
     "_all_tasks",
+    "_tasks_made",
     "native_tasks",
     "places_are_readable",
 ]
 
 def _all_tasks() -> list[asyncio.Task[Any]]: ...
+def _tasks_made() -> int: ...
 
 __version__: str
 native_tasks: bool
