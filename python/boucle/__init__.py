@@ -13,6 +13,7 @@ from ._boucle import Future, Task, __version__
 from ._launch import EventLoopPolicy, install, run
 from ._loop import Loop, new_event_loop
 from ._recording import Chronology, Place, Starvation, Step, Victim, load, record
+from ._statistics import follow
 from ._tasks import make_visible
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
 ]
 
 make_visible()
-del make_visible
+follow(Loop)
+del make_visible, follow

@@ -54,15 +54,6 @@ class Serving:
             logger.error("Unable to clean up listening UNIX socket %r: %r", path, error)
 
 
-class Transports:
-    """Transports of asyncio's, where there are none of ours."""
-
-    _make_ssl_transport = _Selecting._make_ssl_transport
-    _make_datagram_transport = _Selecting._make_datagram_transport
-    _make_read_pipe_transport = _Unix._make_read_pipe_transport
-    _make_write_pipe_transport = _Unix._make_write_pipe_transport
-
-
 class Signals:
     """Handlers of signals: asyncio's bookkeeping. When signals wake the loop is said in ``_loop``."""
 
@@ -103,5 +94,5 @@ class Closing:
             self._signal_handlers.clear()
 
 
-class Inherited(Descriptors, Serving, Transports, Signals, Closing):
+class Inherited(Descriptors, Serving, Signals, Closing):
     """All of it."""

@@ -95,6 +95,12 @@ mod _boucle {
         Ok(task::registry::all(py)?.into_any())
     }
 
+    /// How many tasks of boucle's own class this process has made.
+    #[pyfunction]
+    fn _tasks_made(py: Python<'_>) -> u64 {
+        task::registry::made(py)
+    }
+
     /// The mistakes that `mutate` can make: for the test of the differential tester.
     #[cfg(feature = "mutations")]
     #[pyfunction]

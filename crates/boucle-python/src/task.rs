@@ -194,7 +194,10 @@ pub(crate) fn begin(py: Python<'_>, this: This<'_, Task>, parts: Parts) -> Resul
         None => copy_context(py)?,
     };
     match name {
-        Some(name) => this.set_name(py, &name)?,
+        Some(name) => {
+            registry::count_named(py);
+            this.set_name(py, &name)?;
+        }
         None => this.serial.set(registry::next_serial(py)),
     }
     let former = (this.coroutine.replace(Some(coroutine)), this.context.replace(Some(context)), this.waiter.take());

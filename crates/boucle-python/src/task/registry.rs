@@ -32,6 +32,9 @@ use crate::raw::{GilCell, Owned, This};
 static ALL: List<Task> = List::new();
 static NEXT_SERIAL: GilCell<u64> = GilCell::new(1);
 
+/// How many tasks were given a name when they were made, and so took no serial.
+static NAMED: GilCell<u64> = GilCell::new(0);
+
 /// Where a task stands in the list.
 #[derive(Default)]
 #[repr(transparent)]
@@ -66,6 +69,17 @@ pub(super) fn next_serial(py: Python<'_>) -> u64 {
     let serial = *next;
     *next += 1;
     serial
+}
+
+/// A task was made with a name.
+pub(super) fn count_named(py: Python<'_>) {
+    *NAMED.borrow(py) += 1;
+}
+
+/// How many tasks of ours this process has made.
+pub(crate) fn made(py: Python<'_>) -> u64 {
+    let numbered = *NEXT_SERIAL.borrow(py) - 1;
+    numbered + *NAMED.borrow(py)
 }
 
 /// All tasks of ours that are not done, oldest first.
