@@ -9,6 +9,8 @@ import asyncio
 import socket
 
 _getaddrinfo = socket.getaddrinfo
+# Somebody may have put a function in its place before this module was imported.
+_is_original = getattr(_getaddrinfo, "__globals__", None) is vars(socket)
 
 # With these a number stays a number: no canonical name, no look at which addresses this machine has.
 _PLAIN_FLAGS = (
@@ -34,7 +36,8 @@ class Addresses:
     def _answers_at_once(self, host, port, flags):
         """Whether socket.getaddrinfo() has only numbers to take apart, and nobody could see that no thread does it."""
         return (
-            socket.getaddrinfo is _getaddrinfo
+            _is_original
+            and socket.getaddrinfo is _getaddrinfo
             and _is_number(host)
             and (
                 port is None or isinstance(port, int) or (isinstance(port, str) and port.isascii() and port.isdecimal())

@@ -3,8 +3,12 @@
 import asyncio
 import socket
 import threading
+from pathlib import Path
 
 import pytest
+
+import boucle
+from conftest import run_python
 
 
 @pytest.fixture
@@ -73,6 +77,25 @@ def test_a_function_in_the_place_of_the_original_is_asked_in_a_thread(loop, aske
     assert len(asked) == 1
     assert asked[0] is not threading.current_thread()
     loop.run_until_complete(loop.shutdown_default_executor())
+
+
+def test_a_function_put_there_before_the_import_is_asked_in_a_thread_too():
+    program = """
+import asyncio, socket, threading
+original = socket.getaddrinfo
+def ask(*args):
+    print(threading.current_thread() is threading.main_thread())
+    return original(*args)
+socket.getaddrinfo = ask
+import boucle
+boucle.run(asyncio.sleep(0))
+loop = boucle.new_event_loop()
+loop.run_until_complete(loop.getaddrinfo("127.0.0.1", 80))
+loop.run_until_complete(loop.shutdown_default_executor())
+loop.close()
+"""
+    finished = run_python("-c", program, PYTHONPATH=str(Path(boucle.__file__).parent.parent))
+    assert finished.stdout == "False\n", finished.stderr
 
 
 def test_debug_mode_logs_questions_about_numbers_too(loop, caplog):

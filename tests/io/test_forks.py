@@ -6,11 +6,14 @@ import os
 import signal
 import socket
 import sys
+import threading
 import traceback
+from pathlib import Path
 
 import pytest
 
 import boucle
+from conftest import run_python
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning", "ignore::ResourceWarning")
 
@@ -71,27 +74,47 @@ def test_a_child_that_uses_the_loop_is_told_whose_it_is(own_loop, use):
     assert own_loop.run_until_complete(asyncio.sleep(0, "parent")) == "parent"
 
 
-def test_a_child_makes_its_own_loop(own_loop):
-    def work():
-        loop = boucle.new_event_loop()
-        try:
-            return loop.run_until_complete(asyncio.sleep(0, "child"))
-        finally:
-            loop.close()
+def test_a_loop_that_was_closed_is_closed_in_a_child_too():
+    loop = boucle.new_event_loop()
+    loop.close()
+    assert refusal(lambda: loop.call_soon(print)) == "Event loop is closed"
 
-    assert in_child(work) == "child"
+
+def test_a_child_closes_the_loop_that_it_has_inherited(own_loop):
+    def work():
+        own_loop.close()
+        own_loop.call_soon(print)
+
+    assert refusal(work) == "Event loop is closed"
+
+
+def test_a_fork_in_another_thread_is_a_fork(own_loop):
+    answers = []
+    forking = threading.Thread(
+        target=lambda: answers.append((refusal(lambda: own_loop.call_soon(print)), in_child(run_a_loop)))
+    )
+    forking.start()
+    forking.join()
+    [(text, own)] = answers
+    assert "belongs to process" in text
+    assert own == "child"
+
+
+def run_a_loop():
+    loop = boucle.new_event_loop()
+    try:
+        return loop.run_until_complete(asyncio.sleep(0, "child"))
+    finally:
+        loop.close()
+
+
+def test_a_child_makes_its_own_loop(own_loop):
+    assert in_child(run_a_loop) == "child"
 
 
 def test_a_child_forked_inside_of_a_run_makes_its_own_loop(own_loop):
-    def work():
-        loop = boucle.new_event_loop()
-        try:
-            return loop.run_until_complete(asyncio.sleep(0, "child"))
-        finally:
-            loop.close()
-
     async def main():
-        return in_child(work)
+        return in_child(run_a_loop)
 
     assert own_loop.run_until_complete(main()) == "child"
 
@@ -153,6 +176,36 @@ def test_a_child_that_closes_everything_leaves_the_parents_readers(own_loop):
 
         loop.run_until_complete(main())
     assert sorted(received) == [b"reader", b"transport"]
+
+
+def test_a_child_that_ends_like_any_program_leaves_the_parents_transports():
+    program = """
+import asyncio, os, socket, sys, boucle
+
+async def main():
+    one, other = socket.socketpair()
+    arrived = loop.create_future()
+
+    class Protocol(asyncio.Protocol):
+        def data_received(self, data):
+            arrived.set_result(data)
+
+    transport, _ = await loop.create_connection(Protocol, sock=one)
+    if os.fork() == 0:
+        return
+    os.wait()
+    other.send(b"x")
+    print("parent", await asyncio.wait_for(arrived, 10))
+    transport.close()
+
+loop = boucle.new_event_loop()
+try:
+    loop.run_until_complete(main())
+except RuntimeError as error:
+    print("child", "belongs to process" in str(error), flush=True)
+"""
+    finished = run_python("-c", program, PYTHONPATH=str(Path(boucle.__file__).parent.parent))
+    assert finished.stdout.splitlines() == ["child True", "parent b'x'"], finished.stderr
 
 
 def test_a_child_does_not_wake_the_parent(own_loop):

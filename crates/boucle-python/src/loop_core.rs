@@ -198,11 +198,11 @@ impl LoopCore {
     /// Raises what asyncio raises when a closed loop is used.
     #[inline]
     fn check_open(&self) -> Result<()> {
-        if self.inherited.get() {
-            return Err(forking::refusal(self));
-        }
         if self.closed.get() {
             return Err(PyRuntimeError::new_err("Event loop is closed").into());
+        }
+        if self.inherited.get() {
+            return Err(forking::refusal(self));
         }
         Ok(())
     }

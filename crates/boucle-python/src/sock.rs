@@ -225,7 +225,9 @@ fn attempt_first(py: Python<'_>, this: This<'_, Operation>) -> Result<Sent> {
     };
     let awaited: Owned = owner.any(py).call_method0(intern!(py, "create_future"))?.into();
     let fd = call::method(py, &sock, &imports::get(py).fileno, &[])?;
-    owner.any(py).call_method1(intern!(py, "_ensure_fd_no_transport"), (fd.any(py),))?;
+    if may_be_a_transports(py, this, &owner, &fd)? {
+        owner.any(py).call_method1(intern!(py, "_ensure_fd_no_transport"), (fd.any(py),))?;
+    }
     let callback: Owned = this.to_owned().any(py).getattr(intern!(py, "_ready"))?.into();
     let handle = this.core.with(|core| {
         let callback = Callback { function: Arg::of(&callback), args: [].into_iter(), context: None };
@@ -241,6 +243,17 @@ fn attempt_first(py: Python<'_>, this: This<'_, Operation>) -> Result<Sent> {
     }
     drop(this.awaited.replace(Some(awaited)));
     go_on(py, this)
+}
+
+/// Whether a transport may have the descriptor: then asyncio's method says which.
+fn may_be_a_transports(py: Python<'_>, this: This<'_, Operation>, owner: &Owned, fd: &Owned) -> Result<bool> {
+    let Ok(number) = fd.any(py).extract() else { return Ok(true) };
+    if this.core.with(|core| watch::is_native(core, number)) != Some(false) {
+        return Ok(true);
+    }
+    // The dictionary behind one of weak references.
+    let transports = owner.any(py).getattr(intern!(py, "_transports"))?.getattr(intern!(py, "data"))?;
+    Ok(transports.contains(fd.any(py))?)
 }
 
 /// A step after the first: asks what is awaited.
@@ -285,13 +298,11 @@ fn ready(py: Python<'_>, this: This<'_, Operation>) -> Result<()> {
         Ok(None) => Ok(()),
         Ok(Some(result)) => {
             withdraw(py, this)?;
-            match future::native(&awaited) {
-                Some(native) => future::set_result(py, native, result),
-                None => {
-                    awaited.any(py).call_method1(intern!(py, "set_result"), (result.any(py),))?;
-                    Ok(())
-                }
+            if let Some(native) = future::native(&awaited) {
+                return future::set_result(py, native, result);
             }
+            awaited.any(py).call_method1(intern!(py, "set_result"), (result.any(py),))?;
+            Ok(())
         }
         Err(raised) => {
             let exception = raised.take_value(py);

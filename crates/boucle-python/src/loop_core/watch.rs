@@ -305,7 +305,7 @@ pub(crate) fn add_handle(
     this.check_open()?;
     let given = fd.to_owned();
     let fd = descriptor(py, this, fd)?;
-    if this.reactor.borrow_mut().as_mut().is_some_and(|reactor| reactor.is_native(fd)) {
+    if is_native(this, fd) {
         return Err(PyRuntimeError::new_err(format!("File descriptor {fd} is used by a transport")).into());
     }
     let replaced = match this.reactor.borrow_mut().as_mut() {
@@ -316,6 +316,11 @@ pub(crate) fn add_handle(
         Some(replaced) => handle::cancel_any(py, &replaced),
         None => Ok(()),
     }
+}
+
+/// Whether a descriptor is registered for a source of ours.
+pub(crate) fn is_native(this: This<'_, LoopCore>, fd: RawFd) -> bool {
+    this.reactor.borrow_mut().as_mut().is_some_and(|reactor| reactor.is_native(fd))
 }
 
 /// Removes a descriptor's reader or writer.
