@@ -42,9 +42,7 @@ class Pipe:
         self.descriptor, self.theirs = (reading, writing) if side == "read" else (writing, reading)
         os.set_blocking(self.theirs, False)
         self.file = open(self.descriptor, "rb" if side == "read" else "wb", 0)  # noqa: SIM115, the transport's
-        connect, factory = (
-            (loop.connect_read_pipe, Recorder) if side == "read" else (loop.connect_write_pipe, Writing)
-        )
+        connect, factory = (loop.connect_read_pipe, Recorder) if side == "read" else (loop.connect_write_pipe, Writing)
         self.transport, self.protocol = loop.run_until_complete(connect(factory, self.file))
 
     def close_theirs(self):
