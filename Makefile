@@ -3,10 +3,10 @@
 
 PYTHON ?= python3
 
-.PHONY: help demo test soak lint tidy sanitize conformance downstream bench check clean
+.PHONY: help demo test soak lint tidy sanitize conformance test-downstream downstream cancel-stress rounds bench check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ## record the two example programs, in Python and in Rust, and draw what happened
 	@$(PYTHON) tools/demo.py
@@ -30,8 +30,18 @@ sanitize: ## the tests of the core under the address sanitizer (nightly Rust; sk
 conformance: ## CPython's own asyncio tests on boucle, on every Python found; MODE=debug: in debug mode
 	@$(PYTHON) tools/conformance.py $(MODE)
 
-downstream: ## the released test suites of anyio and aiohttp, on asyncio and on boucle, test by test (an hour or less)
+test-downstream: ## the released test suites of anyio, aiohttp, uvicorn and tornado, on asyncio and on boucle, test by test
 	@$(PYTHON) tools/downstream.py
+
+downstream: test-downstream
+
+cancel-stress: ## 100,000 connects (N=...) that are cancelled at random moments: no leak, no double close
+	@$(PYTHON) tools/environments.py build --python one --with test
+	@$$($(PYTHON) tools/environments.py which) -W error tests/io/cancel_stress.py --connects $(or $(N),100000)
+
+rounds: ## 10,000 rounds (N=...) each of TCP, TLS, UDP, Unix, pipe and subprocess: everything returns to where it was
+	@$(PYTHON) tools/environments.py build --python one --with test
+	@$$($(PYTHON) tools/environments.py which) tests/io/rounds.py --rounds $(or $(N),10000)
 
 bench: ## compare with asyncio and uvloop on the newest Python found
 	@$(PYTHON) tools/environments.py build --python one --with bench

@@ -11,8 +11,10 @@ than the loop, and are only named. Differences on purpose stand in the table, ea
 any more fails the gate too.
 
 How a suite gets onto boucle without a change: its environment has a sitecustomize.py that calls boucle.install() in
-every process of the suite, also in those that tests start. The loops that a run makes are counted, by class: a loop of
-another class than boucle's fails the gate, or the comparison could be one of asyncio with itself.
+every process of the suite, also in those that tests start. Two things prove that it did, or the comparison could be
+one of asyncio with itself. The loops that a run makes are counted, by class: a loop of another class than boucle's
+fails the gate. And boucle itself says with BOUCLE_STATS what each process has run on it: loops, turns and native tasks, none of
+which may be missing.
 
 Everything lies in build/downstream: the sources, what pytest printed, each test's outcome.
 """
@@ -36,6 +38,7 @@ from gate import ROOT, Gate
 FOLDER = ROOT / "build" / "downstream"
 LOOPS = ("asyncio", "boucle")
 OURS = "boucle._loop.Loop"
+STATISTICS = ("loops", "turns", "native_tasks")
 TRIES = 3
 TRIED_ALONE = 60  # more than so many differences are no accident
 LONGEST_RUN = 2400  # seconds
@@ -49,6 +52,8 @@ if os.environ.get("BOUCLE_DOWNSTREAM") == "boucle":
 
     boucle.install()
     asyncio.EventLoop = boucle.Loop
+    if "BOUCLE_DOWNSTREAM_SELECTOR" in os.environ:
+        asyncio.SelectorEventLoop = boucle.Loop
 """
 
 
@@ -62,6 +67,8 @@ class Suite:
     requirements: tuple  # what its tests need, as arguments of pip in the folder of the sources
     options: tuple  # of pytest
     on_purpose: dict = field(default_factory=dict)  # tests with another outcome on boucle, and why
+    names_selector: bool = False  # asks for asyncio.SelectorEventLoop by name, which is ours then
+    installed_tests: bool = False  # the tests are a part of the package, which was built from the sources
 
 
 ANYIO = (
@@ -76,6 +83,26 @@ ANYIO = (
 )
 # Without trio and uvloop, which anyio's tests skip where they are missing.
 ON_THIS_MACHINE = ("-m", "not network")
+UVICORN = (
+    "a2wsgi==1.10.10",
+    "cryptography",
+    "httptools",
+    "httpx2",
+    "pytest",
+    "pytest-mock==3.15.1",
+    "pytest-timeout==2.4.0",
+    "pytest-xdist[psutil]==3.8.0",
+    "python-dotenv",
+    "PyYAML",
+    "trustme==1.2.1",
+    "watchfiles",
+    "websockets",
+    "wsproto==1.3.2",
+    "zttp",
+)
+TORNADO = ("--no-binary", "tornado", "pytest==9.2.0", "pytest-timeout==2.4.0")
+# Files that the package's own runner takes, too; and no configuration of a folder above.
+TORNADOS_TESTS = ("--rootdir=.", "--override-ini=python_files=*_test.py", "tornado/test")
 AIOHTTP_DIFFERS = {
     "tests/test_web_functional.py::test_keepalive_expires_on_time[pyloop]": (
         "moves the loop's clock by patching time(), and timers go by the monotonic clock: docs/compatibility.md"
@@ -87,6 +114,9 @@ SUITES = [
     Suite("anyio-debug-off", "anyio", "4.16.0", ANYIO, (*ON_THIS_MACHINE, "--downstream-debug-off")),
     # In one process, so that the loops can be counted.
     Suite("aiohttp", "aiohttp", "3.14.5", ("-r", "requirements/test.txt"), ("-n0", "--no-cov"), AIOHTTP_DIFFERS),
+    # Without uvloop, which uvicorn would take by itself, and without its benchmarks.
+    Suite("uvicorn", "uvicorn", "0.54.0", UVICORN, ("-n0", "--ignore=tests/benchmarks"), names_selector=True),
+    Suite("tornado", "tornado", "6.6.1", TORNADO, TORNADOS_TESTS, installed_tests=True),
 ]
 
 
@@ -106,6 +136,10 @@ class Installed:
     @property
     def _python(self):
         return self._environment / "bin" / "python"
+
+    @property
+    def _packages(self):
+        return self._environment / "lib" / f"python{self._version}" / "site-packages"
 
     def _pip(self, *arguments):
         _run([self._python, "-m", "pip", *arguments], cwd=self._sources if self._sources.exists() else FOLDER)
@@ -130,23 +164,30 @@ class Installed:
         stamp.unlink(missing_ok=True)
         self._pip("install", "--quiet", f"{self._suite.project}=={self._suite.version}", *self._suite.requirements)
         self._pip("install", "--quiet", "--no-deps", "--force-reinstall", wheel)
-        packages = self._environment / "lib" / f"python{self._version}" / "site-packages"
-        (packages / "sitecustomize.py").write_text(ON_BOUCLE)
+        (self._packages / "sitecustomize.py").write_text(ON_BOUCLE)
         stamp.write_text(digest.hexdigest())
 
     def run(self, loop, tests=()):
         """Run the suite, or only these tests of it, on a loop."""
         name = f"{self._suite.name}-{loop}" + ("-again" if tests else "")
         results, output = FOLDER / f"{name}.jsonl", FOLDER / f"{name}.txt"
+        stats = FOLDER / f"{name}.stats"
         results.unlink(missing_ok=True)
+        stats.unlink(missing_ok=True)
         command = [self._python, "-m", "pytest", "-p", "downstream_plugin", "-p", "no:cacheprovider"]
-        command += ["--downstream-results", results, *self._suite.options, *tests]
+        options = self._suite.options
+        if tests and self._suite.installed_tests:
+            options = options[:-1]  # the last names all tests
+        command += ["--downstream-results", results, *options, *tests]
         environment = os.environ | {"BOUCLE_DOWNSTREAM": loop, "PYTHONPATH": str(ROOT / "tools"), "PYTEST_ADDOPTS": ""}
+        environment["BOUCLE_STATS"] = str(stats)
+        if self._suite.names_selector:
+            environment["BOUCLE_DOWNSTREAM_SELECTOR"] = "1"
         with output.open("wb") as printed:
             try:
                 subprocess.run(
                     [str(word) for word in command],
-                    cwd=self._sources,
+                    cwd=self._packages if self._suite.installed_tests else self._sources,
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=printed,
@@ -155,13 +196,16 @@ class Installed:
                 )
             except subprocess.TimeoutExpired:
                 print(f"downstream: stopped after {LONGEST_RUN} s, see {output.relative_to(ROOT)}", flush=True)
-        return Results(results.read_text().splitlines() if results.exists() else [])
+        return Results(*(path.read_text().splitlines() if path.exists() else [] for path in (results, stats)))
 
 
 class Results:
     """What became of each test in a run."""
 
-    def __init__(self, lines):
+    def __init__(self, lines, stats):
+        self.stats = Counter(processes=len(stats))
+        for process in map(json.loads, stats):
+            self.stats.update({name: process[name] for name in STATISTICS})
         self.outcomes = {}
         self.reasons = {}
         self.loops = {}
@@ -188,7 +232,9 @@ class Results:
         return ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common()) or "nothing ran"
 
     def made(self):
-        return ", ".join(f"{count} loops of {name}" for name, count in self.loops.items()) or "no loops"
+        made = ", ".join(f"{count} loops of {name}" for name, count in self.loops.items()) or "no loops"
+        ran = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in self.stats.items())
+        return f"{made}; on boucle: {ran}"
 
 
 def at_once(installed):
@@ -237,6 +283,11 @@ def compare(gate, suite, installed):
     foreign = {name: count for name, count in subject.loops.items() if name != OURS}
     if not subject.loops.get(OURS):
         gate.fail(suite.name, f"no loop of boucle was made; see {FOLDER.relative_to(ROOT)}")
+    for name in STATISTICS:
+        if not subject.stats[name]:
+            gate.fail(suite.name, f"no {name.replace('_', ' ')} of boucle, says BOUCLE_STATS")
+        if oracle.stats[name]:
+            gate.fail(suite.name, f"the run on asyncio had {oracle.stats[name]} {name.replace('_', ' ')} of boucle")
     if foreign:
         gate.fail(suite.name, f"loops of other classes than boucle's were made: {foreign}")
     if left:

@@ -10,8 +10,8 @@ Some connects run at once, each is cancelled after a random number of turns. Wha
 * an answer on the wrong connection: the server, a process of its own, tells each connection its port.
 
 At least 5 % must be cancelled when the kernel has connected and the protocol does not know: those are the connections
-that the server has accepted and no protocol was told of. With --double-close some of the sockets that are closed are closed once
-more a turn later, as the mistake would be: the program must fail then.
+that the server has accepted and no protocol was told of. With --double-close some of the sockets that are
+closed are closed once more a turn later, as the mistake would be: the program must fail then.
 """
 
 import argparse

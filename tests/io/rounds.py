@@ -23,7 +23,7 @@ from dataclasses import dataclass
 # The recorder's ring fills with what ran, which is no leak. The name of its switch is read when boucle is imported.
 os.environ["BOUCLE_RECORD"] = "0"
 
-import boucle  # noqa: E402
+import boucle
 
 LOOPS = {"asyncio": asyncio.SelectorEventLoop, "boucle": boucle.new_event_loop}
 MESSAGE = b"x" * 1000
@@ -170,8 +170,9 @@ async def pipe(loop, folder):
     async def once():
         ours, theirs = os.pipe()
         reader = asyncio.StreamReader()
-        reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), open(ours, "rb", 0))
-        writing, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, open(theirs, "wb", 0))
+        ends = os.fdopen(ours, "rb", 0), os.fdopen(theirs, "wb", 0)
+        reading, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), ends[0])
+        writing, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, ends[1])
         writing.write(MESSAGE)
         writing.close()
         assert await reader.read() == MESSAGE

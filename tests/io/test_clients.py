@@ -9,8 +9,8 @@ from unittest import mock
 
 import pytest
 
-from connected import PATIENCE, Recorder, collect, settle, until
 from conftest import run_python
+from connected import PATIENCE, Recorder, collect, settle, until
 
 CANCEL_STRESS = Path(__file__).with_name("cancel_stress.py")
 FAILING = "127.0.0.1", 1  # nobody listens at the port tcpmux
@@ -121,7 +121,7 @@ class TestFailing:
             connect(loop, *FAILING)
 
     def test_several_errors_become_one(self, loop):
-        with resolving([FAILING, ("127.0.0.1", 2)]), pytest.raises(OSError, match="Multiple exceptions: .*1.*2"):
+        with resolving([FAILING, ("127.0.0.1", 2)]), pytest.raises(OSError, match=r"Multiple exceptions: .*1.*2"):
             connect(loop, "a.name.invalid", 1)
         close_executor(loop)
 
@@ -140,7 +140,7 @@ class TestFailing:
         close_executor(loop)
 
     def test_no_address_at_all(self, loop):
-        with resolving([]), pytest.raises(OSError, match="getaddrinfo.* returned empty list"):
+        with resolving([]), pytest.raises(OSError, match=r"getaddrinfo.* returned empty list"):
             connect(loop, "a.name.invalid", 1)
         close_executor(loop)
 
@@ -207,9 +207,9 @@ class TestHappyEyeballs:
             raise OSError(1, "on purpose")
 
         addresses = [("127.0.0.1", 1), ("127.0.0.2", 1), ("::1", 1), ("::2", 1)]
-        with resolving(addresses), mock.patch.object(loop, "sock_connect", sock_connect):
-            with pytest.raises(OSError, match="on purpose"):
-                connect(loop, "a.name.invalid", 1, interleave=interleave)
+        patched = mock.patch.object(loop, "sock_connect", sock_connect)
+        with resolving(addresses), patched, pytest.raises(OSError, match="on purpose"):
+            connect(loop, "a.name.invalid", 1, interleave=interleave)
         assert "".join(tried) == order
         close_executor(loop)
 

@@ -227,7 +227,9 @@ raise SystemExit(os.waitstatus_to_exitcode(status))
 def test_the_warning_about_threads_comes_where_there_are_threads(factory):
     # So that the tests above can fail.
     name = next(name for name, made in FACTORIES.items() if made is factory)
-    program = PREAMBLE + """
+    program = (
+        PREAMBLE
+        + """
 async def main():
     await asyncio.get_running_loop().run_in_executor(None, print)
     child = os.fork()
@@ -239,5 +241,6 @@ loop = new_loop()
 loop.run_until_complete(main())
 loop.close()
 """
+    )
     result = run_python("-W", "always", "-c", program, name)
     assert "use of fork() may lead to deadlocks" in result.stderr

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from connected import PATIENCE, Recorder, collect, reports_of, settle, until
 from conftest import FACTORIES
+from connected import PATIENCE, Recorder, collect, reports_of, settle, until
 
 PROGRAM = Path(__file__).with_name("out_of_descriptors.py")
 V6 = socket.has_ipv6
@@ -146,7 +146,7 @@ class TestListening:
     def test_wrong_arguments(self, loop):
         sock = socket.socket()
         for arguments in ({"host": "127.0.0.1", "port": 0, "sock": sock}, {}):
-            with pytest.raises(ValueError, match="sock|host/port"):
+            with pytest.raises(ValueError, match=r"sock|host/port"):
                 loop.run_until_complete(loop.create_server(Recorder, **arguments))
         with pytest.raises(TypeError, match="ssl"):
             loop.run_until_complete(loop.create_server(Recorder, "127.0.0.1", 0, ssl=True))
@@ -159,7 +159,7 @@ class TestListening:
         datagrams.close()
 
     def test_an_unknown_host(self, loop):
-        with pytest.raises(OSError, match="."):
+        with pytest.raises(OSError, match=r"."):
             loop.run_until_complete(loop.create_server(Recorder, "no.such.host.invalid", 0))
         loop.run_until_complete(loop.shutdown_default_executor())
 

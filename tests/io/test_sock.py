@@ -200,7 +200,7 @@ class TestConnecting:
         # Without its scope the kernel refuses a link-local address, with EINVAL. With one it looks for the interface.
         with socket.socket(socket.AF_INET6) as sock:
             sock.setblocking(False)
-            with pytest.raises(OSError, match=".") as caught:
+            with pytest.raises(OSError, match=r".") as caught:
                 loop.run_until_complete(loop.sock_connect(sock, ("fe80::1", 9, 0, 54321)))
         assert caught.value.errno != errno.EINVAL
 
@@ -248,7 +248,7 @@ class TestCancelling:
 
     def start(self, loop, stack, tmp_path, operation):
         """An operation that has to wait: its socket, and its coroutine."""
-        ours, theirs = map(stack.enter_context, connected_pair("unix"))
+        ours, _ = map(stack.enter_context, connected_pair("unix"))
         if operation == "recv":
             return ours, loop.sock_recv(ours, 1)
         if operation == "recv_into":
@@ -350,7 +350,12 @@ class TestSendfile:
         loop.run_until_complete(loop.shutdown_default_executor())
 
     def test_wrong_arguments(self, loop, pair, file, tmp_path):
-        for offset, count, error in ((-1, None, ValueError), (0, 0, ValueError), (0, -1, ValueError), ("x", 1, TypeError)):
+        for offset, count, error in (
+            (-1, None, ValueError),
+            (0, 0, ValueError),
+            (0, -1, ValueError),
+            ("x", 1, TypeError),
+        ):
             with pytest.raises(error):
                 loop.run_until_complete(loop.sock_sendfile(pair[0], file, offset, count))
         with open(tmp_path / "file") as text, pytest.raises(ValueError, match="binary mode"):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import itertools
 import os
 import socket
 from asyncio import trsock
@@ -163,7 +164,7 @@ class TestOrder:
 
         connection.loop.call_soon(turn)
         connection.loop.run_forever()
-        assert max(after - before for before, after in zip(turns, turns[1:], strict=False)) <= 1
+        assert max(after - before for before, after in itertools.pairwise(turns)) <= 1
         assert pieces
 
     def test_connection_made_comes_before_data_and_the_waiter(self, loop):

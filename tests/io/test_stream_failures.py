@@ -124,7 +124,9 @@ def test_a_mistake_in_connection_lost_is_reported_and_the_descriptor_is_closed(l
     connection.close()
 
 
-@pytest.mark.parametrize("buffer", [b"", bytearray(), memoryview(bytearray())], ids=lambda buffer: type(buffer).__name__)
+@pytest.mark.parametrize(
+    "buffer", [b"", bytearray(), memoryview(bytearray())], ids=lambda buffer: type(buffer).__name__
+)
 def test_an_empty_buffer_is_a_mistake(connect, buffer):
     class Empty(BufferedRecorder):
         def get_buffer(self, sizehint):

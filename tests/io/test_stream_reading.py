@@ -1,6 +1,7 @@
 """Stream transports, the way in: data, buffers, pauses, the end of the stream."""
 
 import asyncio
+import contextlib
 import socket
 
 import pytest
@@ -46,10 +47,8 @@ def test_a_lot_arrives_whole_and_in_order(connect):
 
     def sent():
         nonlocal left
-        try:
+        with contextlib.suppress(BlockingIOError):
             left = left[connection.theirs.send(left) :]
-        except BlockingIOError:
-            pass
         return not left
 
     connection.until(sent)

@@ -213,7 +213,7 @@ class TestWaterMarks:
     def test_drain_waits_for_the_resume(self, loop, kind):
         async def main():
             ours, theirs = nonblocking_pair(kind)
-            reader, writer = await asyncio.open_connection(sock=ours)
+            _, writer = await asyncio.open_connection(sock=ours)
             writer.write(bytes(4 << 20))
             draining = asyncio.ensure_future(writer.drain())
             await asyncio.sleep(0)
@@ -328,7 +328,9 @@ class TestPatchedMethods:
 
         loop.run_until_complete(main())
 
-    @pytest.mark.parametrize("method", ["close", "is_closing", "pause_reading", "get_extra_info", "writelines", "abort"])
+    @pytest.mark.parametrize(
+        "method", ["close", "is_closing", "pause_reading", "get_extra_info", "writelines", "abort"]
+    )
     def test_every_method_can_be_patched(self, connect, method):
         connection = connect()
         with mock.patch.object(connection.transport, method) as patched:

@@ -10,8 +10,8 @@ import threading
 import pytest
 
 import boucle
-from connected import PATIENCE
 from conftest import FACTORIES, run_python
+from connected import PATIENCE
 
 PYTHON = sys.executable
 
@@ -186,7 +186,7 @@ print(*(is_open(int(word)) for word in sys.argv[1:]))
     def test_a_wrong_program(self, loop, run):
         with pytest.raises(TypeError, match=r"program arguments must be a bytes or text|expected str, bytes"):
             run(loop.subprocess_exec(asyncio.SubprocessProtocol, 3))
-        with pytest.raises(ValueError, match="cmd must be a bytes or str|cmd must be a string"):
+        with pytest.raises(ValueError, match=r"cmd must be a bytes or str|cmd must be a string"):
             run(loop.subprocess_shell(asyncio.SubprocessProtocol, 3))
 
 
