@@ -28,6 +28,7 @@ class Sockets(World):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CAPACITY)
         self.peer = Peer(theirs, tcp, self._sock.fileno)
         self._taken = 0
+        self._uncertain = False
         self._busy = set()
         self._listener = socket.socket(self._family)
         self._listener.bind(("127.0.0.1", 0) if tcp else "")
@@ -71,9 +72,15 @@ class Sockets(World):
         if self.peer.tcp and self._taken + size - self.peer.received > 30_000:
             return "not done: KERNEL"
         data = TYPES[kind](pattern(self._taken, size))
-        # How much was sent when it is cancelled is not known: what follows need not be the pattern.
+        if "write" in self._busy:
+            return "busy"
         self._taken += size
-        return await self._once("write", self._loop.sock_sendall, self._sock, data)
+        try:
+            return await self._once("write", self._loop.sock_sendall, self._sock, data)
+        except BaseException:
+            # How much was sent is not known, so nothing waits for it; what follows need not be the pattern.
+            self._uncertain = True
+            raise
 
     async def do_accept(self):
         answer = await self._once("accept", self._loop.sock_accept, self._listener)
@@ -120,7 +127,7 @@ class Sockets(World):
             return
         if self._sock.fileno() == -1:
             self.peer.wait_for_end()
-        elif self.peer.open and not self.peer.finished and "write" not in self._busy:
+        elif self.peer.open and not self.peer.finished and not self._uncertain and "write" not in self._busy:
             wait_until(lambda: self.peer.received + self.peer.available() >= self._taken)
 
     def look(self):
