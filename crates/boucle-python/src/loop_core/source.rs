@@ -57,6 +57,8 @@ pub(crate) struct Watcher {
     /// What was reported and is to be acted on.
     reported: Cell<Sides>,
     hung_up: Cell<bool>,
+    /// Whether a read took as much as it could, so that nobody knows whether anything is left.
+    doubtful: Cell<bool>,
     queued: Cell<bool>,
 }
 
@@ -219,6 +221,7 @@ impl Watcher {
     pub(super) fn note(&self, event: Option<Event>) -> bool {
         let news = match event {
             Some(event) => {
+                self.doubtful.set(self.doubtful.get() && !event.readable);
                 self.hung_up.set(self.hung_up.get() || event.hung_up);
                 Sides { read: event.readable, write: event.writable }
             }
@@ -249,6 +252,16 @@ impl Watcher {
     /// Nothing more can be read until the kernel reports again.
     pub(crate) fn used_up_read(&self) {
         self.ready.set(Sides { read: false, ..self.ready.get() });
+    }
+
+    /// A read took as much as it could: there may be more, or not.
+    pub(crate) fn may_have_read_all(&self) {
+        self.doubtful.set(true);
+    }
+
+    /// Whether what is reported as readable may be empty. Asked once a read.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.doubtful.replace(false)
     }
 
     /// Nothing more can be written until the kernel reports again.

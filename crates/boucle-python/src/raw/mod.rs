@@ -17,8 +17,8 @@
 //!   content out instead of dropping it.
 
 pub(crate) mod args;
-pub(crate) mod bytes;
 pub(crate) mod buffer;
+pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod class;
 pub(crate) mod freelist;
