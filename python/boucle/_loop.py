@@ -24,7 +24,7 @@ from ._tls import TLS
 _DEBUG_SHOWS_MORE = "debug" in inspect.signature(format_helpers._format_callback_source).parameters
 
 
-class Loop(_boucle.LoopCore, TLS, asyncio.SelectorEventLoop):
+class Loop(_boucle.LoopCore, TLS):
     """asyncio's event loop, on boucle."""
 
     def __init__(self):
