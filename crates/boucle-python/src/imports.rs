@@ -114,7 +114,8 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     let base_tasks = py.import("asyncio.base_tasks")?;
     let events = py.import("asyncio.events")?;
     let socket = py.import("socket")?;
-    let write_lines = py.import("asyncio.selector_events")?.getattr("_SelectorSocketTransport")?.getattr("writelines")?;
+    let write_lines =
+        py.import("asyncio.selector_events")?.getattr("_SelectorSocketTransport")?.getattr("writelines")?;
     let called: Vec<String> = write_lines.getattr("__code__")?.getattr("co_names")?.extract()?;
     let imports = Imports {
         handle: asyncio.getattr("Handle")?.into(),
