@@ -14,7 +14,7 @@ demo: ## record the two example programs, in Python and in Rust, and draw what h
 test: ## all tests: Rust, loom, and the Python ones on every Python found (BOUCLE_PYTHONS="3.12 3.13": only those)
 	@$(PYTHON) tools/run_tests.py
 
-soak: ## random programs on boucle and on asyncio, for an hour (SOAK=10: for so many minutes)
+soak: ## random programs on boucle and on asyncio, for an hour (SOAK=10: for so many minutes; IO=1: with sockets)
 	@$(PYTHON) tools/soak.py
 
 lint: ## rustfmt, clippy, rustdoc, ruff, mypy, and the stub against the binary

@@ -10,6 +10,7 @@ import asyncio
 import gc
 import os
 import re
+import socket
 import sys
 import traceback
 import types
@@ -26,6 +27,21 @@ if not hasattr(_boucle, "panic_in"):
 # PyO3 makes these two, with a guard of its own that the injection does not reach.
 BY_PYO3 = {"Chronology", "Recording"}
 
+
+def stream_transport(loop):
+    """A transport that reads."""
+    transport = loop._make_socket_transport(socket.socketpair()[0], asyncio.Protocol())
+    transport._start_reading()
+    return transport
+
+
+def forgotten_transport(loop):
+    """A transport that nobody else holds."""
+    transport = loop._make_socket_transport(socket.socketpair()[0], asyncio.Protocol())
+    loop._ready.clear()
+    return transport
+
+
 # How to get an instance of each class, from a loop.
 INSTANCES = {
     "LoopCore": lambda loop: loop,
@@ -33,11 +49,13 @@ INSTANCES = {
     "TimerHandle": lambda loop: loop.call_later(3600, print),
     "Future": lambda loop: loop.create_future(),
     "Task": lambda loop: loop.create_task(asyncio.sleep(0)),
+    "StreamTransport": stream_transport,
+    "Watcher": lambda loop: [stream_transport(loop), loop._watches()[-1][2]][1],
     # What awaits a future is no attribute of the module. Python calls its class FutureIter.
     "Awaiting": lambda loop: iter(loop.create_future()),
 }
 # Made by the interpreter, not by us.
-WITHOUT_GUARD = {"Future.__dict__"}
+WITHOUT_GUARD = {"Future.__dict__", "StreamTransport.__dict__"}
 # Tells sys.unraisablehook instead of raising: see REPORTING.
 FINALIZERS = {"__del__"}
 # Only newer Pythons than this one may have them.
@@ -198,12 +216,15 @@ REPORTING = [
     ("tp_dealloc", drop_loop),
     ("tp_dealloc", drop(INSTANCES["Future"])),
     ("tp_dealloc", drop(INSTANCES["Awaiting"])),
+    ("tp_dealloc", drop(forgotten_transport)),
     ("tp_clear", drop_loop_in_a_cycle),
     ("tp_clear", drop_in_a_cycle(INSTANCES["Future"])),
     ("tp_clear", drop_in_a_cycle(derived_task)),
     ("tp_traverse", look_into(lambda loop: loop)),
     ("tp_traverse", look_into(INSTANCES["Future"])),
     ("tp_traverse", look_into(INSTANCES["Awaiting"])),
+    ("tp_traverse", look_into(INSTANCES["StreamTransport"])),
+    ("tp_finalize", drop(forgotten_transport)),
     ("tp_finalize", drop(failed_future)),
     ("tp_finalize", drop(derived_task)),
     ("tp_finalize", lambda: boucle.new_event_loop().create_future().__del__()),

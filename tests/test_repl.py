@@ -38,6 +38,8 @@ def test_a_session(repl):
     say(repl, "1 / 0", "ZeroDivisionError: division by zero")
     say(repl, "x = await asyncio.sleep(0, 'kept' * 2)", ">>>")
     say(repl, "x", "'keptkept'")
+    # Only a REPL that waits for a line takes the end of the input.
+    repl.expect(">>> ")
     repl.sendeof()
     repl.expect("exiting boucle REPL")
     repl.expect(pexpect.EOF)

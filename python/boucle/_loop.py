@@ -1,10 +1,10 @@
 """The loop: native where it is hot, asyncio's own where it is not.
 
-``Loop`` derives from the native ``LoopCore`` and then from asyncio's loop for Unix. What is called all the time
-(``call_soon``, timers, readers and writers, the turns) is found in ``LoopCore``; everything else is inherited, so that
-it follows the version of Python that runs. This file is the seam between the two: how a run begins and ends, where
-signals come in, and stand-ins for the three structures that inherited code reaches for (``_ready``, ``_scheduled``,
-``_selector``).
+``Loop`` derives from the native ``LoopCore`` and in the end from asyncio's ``BaseEventLoop``. What is called all the
+time (``call_soon``, timers, readers and writers, the turns) is found in ``LoopCore``; in between stand parts by
+theme, and what is borrowed from asyncio's selector loop, so that it follows the version of Python that runs
+(``_inherited``). This file is the seam: how a run begins and ends, where signals come in, and stand-ins for the three
+structures that inherited code reaches for (``_ready``, ``_scheduled``, ``_selector``).
 """
 
 import asyncio
@@ -13,23 +13,35 @@ import signal
 import socket
 import sys
 import threading
+import weakref
 from asyncio import events, format_helpers
 from asyncio.log import logger
 
-from . import _boucle
+from . import _boucle, _forking
+from ._addresses import Addresses
+from ._children import Children
+from ._inherited import Inherited
+from ._sendfile import Sendfile
 from ._standins import Ready, Scheduled, Selector
+from ._tls import TLS
 
 # Newer versions show the arguments of a callback in debug mode only.
 _DEBUG_SHOWS_MORE = "debug" in inspect.signature(format_helpers._format_callback_source).parameters
 
 
-class Loop(_boucle.LoopCore, asyncio.SelectorEventLoop):
+class Loop(_boucle.LoopCore, Addresses, Children, Sendfile, TLS, Inherited, asyncio.BaseEventLoop):
     """asyncio's event loop, on boucle."""
 
     def __init__(self):
         # Until here it counts as closed: a loop whose reactor cannot be opened does not announce itself as unclosed.
         self._open()
-        super().__init__(Selector(self))
+        super().__init__()
+        self._selector = Selector(self)
+        self._ssock = self._csock = None
+        self._transports = weakref.WeakValueDictionary()
+        self._signal_handlers = {}
+        self._unix_server_sockets = {}
+        _forking.remember(self)
 
     # Running.
 
@@ -71,14 +83,17 @@ class Loop(_boucle.LoopCore, asyncio.SelectorEventLoop):
             "remove what calls loop._run_once() (nest_asyncio does), or use asyncio.SelectorEventLoop for it"
         )
 
+    def run_in_executor(self, executor, func, *args):
+        """Run func(*args) in a thread of the executor, the default one for None. Returns a future of the result."""
+        # The step may go on to wait for that thread.
+        self._send_unsent()
+        return super().run_in_executor(executor, func, *args)
+
     # Signals. A signal may be taken by any thread, and the kernel then leaves a sleeping loop asleep. So during every
     # run on the main thread Python writes the number of each signal to our socket, and the sleep ends at once.
 
-    def _make_self_pipe(self):
-        """Called by asyncio's constructor. The sockets are made when the first run or handler needs them."""
-        self._ssock = self._csock = None
-
     def _open_self_pipe(self):
+        """Make the sockets, when the first run or handler needs them."""
         if self._csock is None:
             self._ssock, self._csock = socket.socketpair()
             self._ssock.setblocking(False)

@@ -67,7 +67,7 @@ class Selector(selectors.BaseSelector):
         return self.get_map()[fileobj]
 
     def close(self):
-        """Called by asyncio's close(), last: gives the reactor's descriptors back."""
+        """Called by close(), last: gives the reactor's descriptors back."""
         self._loop._release()
 
     def register(self, fileobj, events, data=None):

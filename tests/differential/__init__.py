@@ -7,6 +7,7 @@
     virtual_time.py  time that passes only when nothing else is ready
     subjects.py      what is compared with asyncio, by name: boucle, and mutants of asyncio's own tasks
     mutations.py     the lines that the mutants change
+    io/              the same for programs with sockets
     search.py        looks for a program that tells a subject from asyncio, and explains it
 
 By hand, from the folder tests:

@@ -8,8 +8,8 @@ import random
 import sys
 import time
 
-from .interpreter import run
-from .search import amount, explain, find
+from .io.families import FAMILIES
+from .search import TASKS, amount, explain, find
 from .subjects import ORACLE, subject
 
 REPORT_EVERY = 10
@@ -48,28 +48,30 @@ class Progress:
             print(f"{self._name}: {programs:,} programs in {seconds:.0f} s", file=sys.stderr, flush=True)
 
 
-def show(program, name):
+def show(program, name, family):
     """Print both traces of a program, and what differs."""
     tested = subject(name)
     for title, loop in ("asyncio", ORACLE), (name, tested):
         print(f"{title}:")
-        observed = run(program, loop, tested.exact)
+        observed = family.run(program, loop, tested.exact)
         for entry in [*observed.trace, *observed.reports]:
             print(f"    {entry!r}")
-    print(explain(program, name))
+    print(explain(program, name, family))
 
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m differential", description=__doc__)
     parser.add_argument("--subject", default="boucle", help="what is compared with asyncio: see subjects.py")
+    parser.add_argument("--io", choices=FAMILIES, help="programs with sockets, of this kind, instead of tasks")
     parser.add_argument("--amount", default="60s", help="how many programs, or for how long: 2000, 30s, 10m (60s)")
     parser.add_argument("--seed", type=int, default=random.randrange(10**9), help="random if it is not given")
     parser.add_argument("--title", help="the beginning of the lines of progress (the subject's name)")
     parser.add_argument("--notebook", help="a file that gets each program before it runs")
     parser.add_argument("--program", type=ast.literal_eval, help="run this program, and nothing else")
     options = parser.parse_args()
+    family = FAMILIES[options.io] if options.io else TASKS
     if options.program:
-        show(options.program, options.subject)
+        show(options.program, options.subject, family)
         return
     faulthandler.enable()
     title = options.title or options.subject
@@ -78,6 +80,7 @@ def main():
     progress(0, 0)
     found = find(
         options.subject,
+        family,
         **amount(options.amount),
         first_seed=options.seed,
         running=notebook.write,
@@ -87,7 +90,7 @@ def main():
     outcome = "no difference" if found.program is None else "a difference"
     print(f"{title}: {found.programs:,} programs in {found.seconds:.0f} s, seed {options.seed}: {outcome}")
     if found.program is not None:
-        print(explain(found.program, options.subject))
+        print(explain(found.program, options.subject, family))
         sys.exit(1)
 
 

@@ -56,12 +56,16 @@ class Observer:
             return sorted(str(self.plain(part, depth - 1)) for part in value) if depth else "..."
         return type(value).__name__
 
+    def text(self, text):
+        """A text without what is different in each run."""
+        return _without_addresses(text)
+
     def exception(self, error, depth=DEPTH, at_last=False):
         """An exception: type and text, which of those seen it is, where it was and what it came from.
 
         `at_last` leaves out what depends on the moment: the number, and the traceback, which may still grow.
         """
-        text = f"{type(error).__name__}: {_without_addresses(str(error))}"
+        text = f"{type(error).__name__}: {self.text(str(error))}"
         if isinstance(error, asyncio.InvalidStateError) and not self.exact:
             text = "InvalidStateError"
         seen = [text]
@@ -105,7 +109,7 @@ class Observer:
     def handler(self, loop, context):
         """The loop's exception handler. What an object says as it dies is kept apart, for nobody promises when."""
         message = context["message"].partition("Exception in callback ")
-        text = message[1] or _without_addresses(message[0])
+        text = message[1] or self.text(message[0])
         last_words = any(words in text for words in LAST_WORDS)
         error = context.get("exception")
         seen = [text, sorted(context), error and self.exception(error, at_last=last_words)]

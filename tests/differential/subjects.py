@@ -5,6 +5,7 @@ boucle                      boucle's loop, with what its create_task and create_
 boucle:MUTATION             the same with a mistake, in a build that can make it: see tools/panics.py
 python                      asyncio's loop with asyncio's tasks in Python, which must not differ
 python:MUTATION             the same with a mistake, which must be found: see mutations.py
+io:MUTATION                 asyncio's loop with a mistake in its I/O, which must be found: see io/mutations.py
 """
 
 import asyncio
@@ -12,6 +13,7 @@ import asyncio
 import boucle
 
 from . import mutations
+from .io import mutations as wrong_io
 
 
 class Asyncio:
@@ -66,6 +68,16 @@ class Python(Asyncio):
         return self._task
 
 
+class WrongIo(Asyncio):
+    """asyncio, with a mistake in its I/O."""
+
+    def __init__(self, mutation):
+        self._mutation = mutation
+
+    def new_loop(self):
+        return wrong_io.loop(self._mutation)
+
+
 ORACLE = Asyncio()
 
 
@@ -74,6 +86,8 @@ def subject(name):
     kind, _, mutation = name.partition(":")
     if kind == "python":
         return Python(mutation or None)
+    if kind == "io":
+        return WrongIo(mutation)
     if kind == "boucle" and mutation:
         return MutatedBoucle(mutation)
     return {"asyncio": Asyncio, "boucle": Boucle}[kind]()

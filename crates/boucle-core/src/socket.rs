@@ -15,6 +15,12 @@ use crate::{Error, Result};
 /// The most pieces that one call sends: more is an error to the kernel.
 pub const MOST_PIECES: usize = 1024;
 
+/// The number of the family of IPv4.
+pub const INET: i32 = libc::AF_INET;
+
+/// The number of the family of IPv6.
+pub const INET6: i32 = libc::AF_INET6;
+
 /// The number of the family of Unix sockets.
 pub const UNIX: i32 = libc::AF_UNIX;
 
@@ -30,7 +36,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    fn of(call: &'static str, result: rustix::io::Result<usize>) -> Result<Self> {
+    pub(crate) fn of(call: &'static str, result: rustix::io::Result<usize>) -> Result<Self> {
         match result {
             Ok(count) => Ok(Self::Done(count)),
             Err(Errno::AGAIN) => Ok(Self::WouldBlock),
@@ -41,7 +47,7 @@ impl Outcome {
 }
 
 /// The descriptor as the kernel interface wants it.
-fn borrow(fd: RawFd) -> Result<BorrowedFd<'static>> {
+pub(crate) fn borrow(fd: RawFd) -> Result<BorrowedFd<'static>> {
     if fd < 0 {
         return Err(Error::os("socket", Errno::BADF));
     }

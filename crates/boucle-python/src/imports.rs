@@ -64,10 +64,18 @@ pub(crate) struct Imports {
     pub(crate) get_buffer: Owned,
     /// The string `buffer_updated`.
     pub(crate) buffer_updated: Owned,
+    /// The string `datagram_received`.
+    pub(crate) datagram_received: Owned,
+    /// The string `error_received`.
+    pub(crate) error_received: Owned,
     /// The string `pause_writing`.
     pub(crate) pause_writing: Owned,
     /// The string `resume_writing`.
     pub(crate) resume_writing: Owned,
+    /// `warnings.warn`: at the end of a program nothing can be imported any more.
+    pub(crate) warn: Owned,
+    /// asyncio's log.
+    pub(crate) logger: Owned,
     /// `asyncio.BufferedProtocol`.
     pub(crate) buffered_protocol: Owned,
     /// `asyncio.trsock.TransportSocket`: what a transport shows of its socket.
@@ -76,6 +84,22 @@ pub(crate) struct Imports {
     pub(crate) set_result_unless_cancelled: Owned,
     /// `asyncio.Transport`, which our stream transports derive from.
     pub(crate) transport: Owned,
+    /// `asyncio.DatagramTransport`.
+    pub(crate) datagram_transport: Owned,
+    /// `asyncio.ReadTransport`.
+    pub(crate) read_transport: Owned,
+    /// `socket.socket`.
+    pub(crate) socket: Owned,
+    /// The string `fileno`.
+    pub(crate) fileno: Owned,
+    /// The string `gettimeout`.
+    pub(crate) gettimeout: Owned,
+    /// The string `getsockopt`.
+    pub(crate) getsockopt: Owned,
+    /// `socket.SOL_SOCKET`.
+    pub(crate) sol_socket: Owned,
+    /// `socket.SO_ERROR`.
+    pub(crate) so_error: Owned,
 }
 
 static IMPORTS: GilOnce<Imports> = GilOnce::new();
@@ -87,6 +111,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     let format_helpers = py.import("asyncio.format_helpers")?;
     let base_tasks = py.import("asyncio.base_tasks")?;
     let events = py.import("asyncio.events")?;
+    let socket = py.import("socket")?;
     let imports = Imports {
         handle: asyncio.getattr("Handle")?.into(),
         timer_handle: asyncio.getattr("TimerHandle")?.into(),
@@ -115,12 +140,24 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         eof_received: PyString::intern(py, "eof_received").into_any().into(),
         get_buffer: PyString::intern(py, "get_buffer").into_any().into(),
         buffer_updated: PyString::intern(py, "buffer_updated").into_any().into(),
+        datagram_received: PyString::intern(py, "datagram_received").into_any().into(),
+        error_received: PyString::intern(py, "error_received").into_any().into(),
         pause_writing: PyString::intern(py, "pause_writing").into_any().into(),
         resume_writing: PyString::intern(py, "resume_writing").into_any().into(),
+        warn: py.import("warnings")?.getattr("warn")?.into(),
+        logger: py.import("asyncio.log")?.getattr("logger")?.into(),
         buffered_protocol: asyncio.getattr("BufferedProtocol")?.into(),
         transport_socket: py.import("asyncio.trsock")?.getattr("TransportSocket")?.into(),
         set_result_unless_cancelled: py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into(),
         transport: asyncio.getattr("Transport")?.into(),
+        datagram_transport: asyncio.getattr("DatagramTransport")?.into(),
+        read_transport: asyncio.getattr("ReadTransport")?.into(),
+        socket: socket.getattr("socket")?.into(),
+        fileno: PyString::intern(py, "fileno").into_any().into(),
+        gettimeout: PyString::intern(py, "gettimeout").into_any().into(),
+        getsockopt: PyString::intern(py, "getsockopt").into_any().into(),
+        sol_socket: socket.getattr("SOL_SOCKET")?.into(),
+        so_error: socket.getattr("SO_ERROR")?.into(),
     };
     IMPORTS.set(py, imports);
     Ok(())

@@ -1,7 +1,8 @@
 //! `_boucle`: the Python face's native half, used by the package `boucle` and by nobody else.
 //!
 //! * [`loop_core`]: the loop. [`handle`]: what it returns and runs. [`future`], [`task`]: what programs await.
-//! * [`transport`]: what connects protocols with descriptors.
+//! * [`transport`]: what connects protocols with descriptors. [`tls`]: TLS connections, over any transport.
+//! * [`sock`]: operations on sockets that the program keeps.
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
 //! * [`chronology`]: a recorded run for Python.
 //! * [`raw`]: the unsafe floor under all of it.
@@ -28,7 +29,9 @@ mod mutation;
 mod raw;
 mod rendezvous;
 mod settings;
+mod sock;
 mod task;
+mod tls;
 mod transport;
 mod witness;
 
@@ -37,7 +40,7 @@ use pyo3::prelude::*;
 /// The native half of boucle. Use the package `boucle`.
 #[pymodule(gil_used = true)]
 mod _boucle {
-    use super::{directory, frames, future, handle, imports, loop_core, raw, settings, task, transport};
+    use super::{directory, frames, future, handle, imports, loop_core, raw, settings, sock, task, tls, transport};
     use pyo3::prelude::*;
 
     #[pymodule_export]
@@ -58,6 +61,10 @@ mod _boucle {
         let task = task::initialise(py).map_err(|raised| raised.take(py))?;
         let watcher = loop_core::source::initialise(py).map_err(|raised| raised.take(py))?;
         let stream = transport::stream::initialise(py).map_err(|raised| raised.take(py))?;
+        let [ssl_protocol, ssl_transport] = tls::initialise(py).map_err(|raised| raised.take(py))?;
+        let datagram = transport::datagram::initialise(py).map_err(|raised| raised.take(py))?;
+        let [read_pipe, write_pipe] = transport::pipe::initialise(py).map_err(|raised| raised.take(py))?;
+        let operation = sock::initialise(py).map_err(|raised| raised.take(py))?;
         let others = [
             ("Handle", handle),
             ("TimerHandle", timer_handle),
@@ -65,6 +72,12 @@ mod _boucle {
             ("Task", task),
             ("Watcher", watcher),
             ("StreamTransport", stream),
+            ("SSLProtocol", ssl_protocol),
+            ("SSLTransport", ssl_transport),
+            ("DatagramTransport", datagram),
+            ("ReadPipeTransport", read_pipe),
+            ("WritePipeTransport", write_pipe),
+            ("SocketOperation", operation),
         ];
         for (name, class) in classes.iter().chain(&others) {
             module.add(*name, class.any(py))?;

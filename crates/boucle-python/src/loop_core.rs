@@ -8,6 +8,7 @@
 //! * [`schedule`]: `call_soon` and its relatives, timers.
 //! * [`run`]: the turns.
 //! * [`watch`]: readers and writers. [`source`]: transports that wait for their descriptors. [`outbox`]: what steps wrote.
+//! * [`forking`]: a process that inherits the loop.
 //! * [`attributes`]: the state that asyncio's Python code reads and writes.
 //! * [`gc`]: what the garbage collector sees.
 //!
@@ -19,13 +20,14 @@
 //!   that it sleeps, and looks what is queued, before it lets go of the GIL.
 
 mod attributes;
+mod forking;
 mod gc;
 mod outbox;
 mod run;
 mod schedule;
 pub(crate) mod source;
 pub(crate) mod tasks;
-mod watch;
+pub(crate) mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -76,6 +78,10 @@ pub(crate) struct LoopCore {
     current_task: Cell<CurrentTask>,
     stopping: Cell<bool>,
     closed: Cell<bool>,
+    /// Whether this process has inherited the loop by a fork, see [`forking`].
+    inherited: Cell<bool>,
+    /// The process that made the loop.
+    owner_pid: Cell<u32>,
     debug: Cell<bool>,
     /// Whether a signal has a handler of this loop: then its descriptor is worth a poll.
     handles_signals: Cell<bool>,
@@ -115,6 +121,8 @@ impl Default for LoopCore {
             current_task: Cell::default(),
             stopping: Cell::default(),
             closed: Cell::new(true),
+            inherited: Cell::default(),
+            owner_pid: Cell::new(std::process::id()),
             debug: Cell::default(),
             handles_signals: Cell::default(),
             current: Cell::default(),
@@ -154,7 +162,9 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .methods(run::methods())
         .methods(watch::methods())
         .methods(outbox::methods())
+        .methods(forking::methods())
         .methods(crate::transport::methods())
+        .methods(crate::sock::methods())
         .methods(attributes::methods())
         .properties(attributes::properties())
         .build(py)?;
@@ -175,6 +185,11 @@ impl LoopCore {
         thread != 0 && thread != crate::raw::call::thread_ident()
     }
 
+    /// Whether this process has inherited the loop by a fork: then it calls nothing back any more.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.inherited.get()
+    }
+
     /// Takes a timer out. The caller drops what it gets.
     pub(crate) fn cancel_timer(&self, key: TimerKey) -> Option<Owned> {
         self.turn.borrow_mut().cancel(key)
@@ -185,6 +200,9 @@ impl LoopCore {
     fn check_open(&self) -> Result<()> {
         if self.closed.get() {
             return Err(PyRuntimeError::new_err("Event loop is closed").into());
+        }
+        if self.inherited.get() {
+            return Err(forking::refusal(self));
         }
         Ok(())
     }

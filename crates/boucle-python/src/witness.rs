@@ -76,7 +76,13 @@ impl Witness {
             let task = unsafe { Owned::from_borrowed(task) };
             return Self::of_task(py, task).unwrap_or(Self::Callback(UNKNOWN_CODE));
         }
-        let number = directory::callable(py, definition as usize, callback, &callback.any(py));
+        // The definition lives as long as the class of the object that the function is bound to: that is held, not the object.
+        let keeper: Owned = match this {
+            // SAFETY: the function keeps the object it is bound to alive.
+            Some(this) => unsafe { Owned::from_borrowed(this) }.any(py).get_type().into_any().into(),
+            None => callback.clone(),
+        };
+        let number = directory::callable(py, definition as usize, &keeper, &callback.any(py));
         Self::Callback(number | CALLBACK)
     }
 

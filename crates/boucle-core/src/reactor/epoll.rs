@@ -117,16 +117,31 @@ fn whole_milliseconds(timeout: Duration) -> libc::c_int {
     libc::c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
 }
 
+/// An epoll instance that watches an eventfd, and nothing else.
+fn open() -> Result<(Arc<OwnedFd>, Waker)> {
+    let fd = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Error::os("epoll_create1", e))?;
+    let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| Error::os("eventfd", e))?;
+    epoll::add(&fd, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)
+        .map_err(|e| Error::os("epoll_ctl", e))?;
+    Ok((Arc::new(fd), Waker(Arc::new(wake))))
+}
+
 impl<S> Epoll<S> {
     /// A reactor without registrations. It takes two descriptors.
     pub fn new() -> Result<Self> {
-        let fd = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(|e| Error::os("epoll_create1", e))?;
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map_err(|e| Error::os("eventfd", e))?;
-        epoll::add(&fd, &wake, epoll::EventData::new_u64(WAKE), epoll::EventFlags::IN)
-            .map_err(|e| Error::os("epoll_ctl", e))?;
-        let set = Arc::new(fd);
+        let (set, waker) = open()?;
         let waiter = Waiter { set: Some(Arc::clone(&set)), events: Vec::with_capacity(MIN_EVENTS) };
-        Ok(Self { set, registry: Registry::default(), waker: Waker(Arc::new(wake)), waiter })
+        Ok(Self { set, registry: Registry::default(), waker, waiter })
+    }
+
+    /// In a process that has inherited the reactor by a fork: takes two new descriptors, in which nothing is registered,
+    /// and closes those that it shares with its parent. Returns what interrupts the waits from now on.
+    pub fn renew(&mut self) -> Result<Waker> {
+        let (set, waker) = open()?;
+        self.waiter = Waiter { set: Some(Arc::clone(&set)), events: Vec::with_capacity(MIN_EVENTS) };
+        self.set = set;
+        self.waker = waker;
+        Ok(self.waker())
     }
 
     /// What interrupts its waits.
@@ -353,6 +368,21 @@ mod tests {
         epoll.wait(Duration::from_hours(1), &mut events).unwrap();
         assert_eq!(events, []);
         assert_eq!(wait(&mut epoll), []);
+    }
+
+    #[test]
+    fn what_a_renewed_reactor_removes_stays_in_the_former_one() {
+        let (mut one, other) = UnixStream::pair().unwrap();
+        let mut epoll = Epoll::new().unwrap();
+        let token = epoll.register(other.as_raw_fd(), Interest::READ, "other").unwrap();
+        // As after a fork: the parent holds the former instance.
+        let mut parents = Waiter { set: Some(Arc::clone(&epoll.set)), events: Vec::with_capacity(MIN_EVENTS) };
+        epoll.renew().unwrap();
+        one.write_all(b"x").unwrap();
+        assert_eq!(wait(&mut epoll), []);
+        assert_eq!(epoll.deregister(token), Ok("other"));
+        parents.wait(Duration::ZERO).unwrap();
+        assert_eq!(parents.events.len(), 1);
     }
 
     #[test]

@@ -103,7 +103,7 @@ fn next(py: Python<'_>, this: This<'_, Awaiting>) -> Result<Option<Owned>> {
 
 /// The same, of a future that is awaited without an iterator: what the interpreter does at each `await`.
 #[inline]
-pub(super) fn step_in_place(py: Python<'_>, future: This<'_, Future>) -> Result<Option<Owned>> {
+pub(crate) fn step_in_place(py: Python<'_>, future: This<'_, Future>) -> Result<Option<Owned>> {
     if future.is_pending() {
         future.check_initialised()?;
         if !future.blocking.replace(true) {
@@ -135,8 +135,14 @@ fn close(_: Python<'_>, this: This<'_, Awaiting>) -> Result<()> {
     Ok(())
 }
 
-/// `throw(exception)`, or the old `throw(type, value, traceback)`.
 fn throw(py: Python<'_>, this: This<'_, Awaiting>, args: Args<'_>) -> Result<Owned> {
+    let exception = thrown(py, args)?;
+    drop(this.future.replace(None));
+    Err(PyErr::from_value(exception.any(py).to_owned()).into())
+}
+
+/// What `throw(exception)`, or the old `throw(type, value, traceback)`, is to raise.
+pub(crate) fn thrown(py: Python<'_>, args: Args<'_>) -> Result<Owned> {
     use pyo3::exceptions::PyTypeError;
     let Some(first) = args.get(0) else {
         return Err(PyTypeError::new_err("throw expected at least 1 argument, got 0").into());
@@ -182,6 +188,5 @@ fn throw(py: Python<'_>, this: This<'_, Awaiting>, args: Args<'_>) -> Result<Own
     if let Some(traceback) = traceback {
         exception.setattr(intern!(py, "__traceback__"), traceback)?;
     }
-    drop(this.future.replace(None));
-    Err(PyErr::from_value(exception).into())
+    Ok(exception.into())
 }

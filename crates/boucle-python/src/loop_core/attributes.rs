@@ -94,6 +94,11 @@ pub(super) fn properties() -> impl Iterator<Item = ffi::PyGetSetDef> {
         flag!("_stopping", stopping),
         flag!("_debug", debug),
         property(
+            c"_owner_pid",
+            getter!(LoopCore, "_owner_pid", |_, this: This<'_, LoopCore>| Ok(this.owner_pid.get())),
+            None,
+        ),
+        property(
             c"_thread_id",
             getter!(LoopCore, "_thread_id", thread_id),
             Some(setter!(LoopCore, "_thread_id", set_thread_id)),

@@ -13,7 +13,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{ffi, intern};
 
-use super::{CurrentTask, Item, LoopCore, outbox, source, tasks};
+use super::{CurrentTask, Item, LoopCore, forking, outbox, source, tasks};
 use crate::raw::call::check_signals;
 use crate::raw::guard::afterwards;
 use crate::raw::{Args, Owned, Raised, Result, This, gil, method};
@@ -37,6 +37,7 @@ impl LoopCore {
 
 /// Runs turns until the loop is asked to stop.
 fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
+    forking::check_process(this)?;
     let thread_name = args.get(0).map(|name| name.any(py).extract::<String>()).transpose()?.unwrap_or_default();
     let ring = settings::recording().then(|| rings::of_this_thread(thread_name));
     let scale = Scale::measure();
@@ -139,6 +140,11 @@ fn run_batch(
 ) -> Result<()> {
     let mut start = stamp;
     loop {
+        // The last step may have forked, and this may be the child: the rest of the batch is the parent's.
+        if this.inherited.get() {
+            leave_step(this);
+            return Err(forking::refusal(&this));
+        }
         let next = this.turn.borrow_mut().pop();
         let Some(ready) = next else { break };
         let Ready { item, since, cause } = ready;

@@ -48,6 +48,8 @@ pub(crate) struct Watcher {
     token: Cell<Option<Token>>,
     /// What the kernel was asked for.
     asked: Cell<Interest>,
+    /// What a watcher of edges asks for where nothing is to be written.
+    least: Cell<Interest>,
     /// What the source wants now.
     wants: Cell<Sides>,
     /// What the kernel has said of edges, and is not used up.
@@ -175,6 +177,7 @@ impl Watcher {
         if let Some(this) = This::<Self>::exactly(&object)
             && interest.edges
         {
+            this.least.set(interest);
             this.ask(core, interest)?;
         }
         Ok(object)
@@ -221,7 +224,7 @@ impl Watcher {
             }
             None => self.ready.get(),
         };
-        if self.asked.get().edges {
+        if self.least.get().edges {
             self.ready.set(self.ready.get().or(news));
         }
         let reported = self.reported.get().or(news.and(self.wants.get()));
@@ -277,7 +280,9 @@ impl This<'_, Watcher> {
     }
 
     /// Takes the descriptor back after [`Watcher::suspend`]. The kernel reports anew what is ready.
-    pub(crate) fn resume(self, core: This<'_, LoopCore>, interest: Interest) -> Result<()> {
+    pub(crate) fn resume(self, core: This<'_, LoopCore>) -> Result<()> {
+        let least = self.least.get();
+        let interest = Interest { write: least.write || self.wants_write(), ..least };
         if self.token.get().is_none() { self.ask(core, interest) } else { Ok(()) }
     }
 
@@ -298,11 +303,13 @@ impl This<'_, Watcher> {
         self.reported.set(self.reported.get().and(wants));
         let held = self.source.replace(wants.any().then(|| source.clone()));
         let asked = self.asked.get();
-        if asked.edges {
+        if self.least.get().edges {
             // A source whose descriptor reports more than it should (a Unix socket is told of each read of its peer) asks for
             // writability only while it wants it.
-            if wants.write && !asked.write {
-                self.ask(core, Interest::EDGES)?;
+            let asks = Interest { write: wants.write || self.least.get().write, ..asked };
+            // One that has lent its descriptor away asks when it takes it back.
+            if asked.edges && asks != asked {
+                self.ask(core, asks)?;
             }
             self.report_again(core);
         } else if wants.any() {

@@ -76,7 +76,7 @@ impl Source {
 
 /// Which of the two.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
+pub(crate) enum Side {
     Reader,
     Writer,
 }
@@ -284,29 +284,47 @@ fn add(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>, side: Side, nam
     let (Some(fd), Some(function), Some(None)) =
         (args.get(0), args.get(1), args.only_keyword(&imports::get(py).context))
     else {
+        // A wrong call: asyncio's own method raises its own text.
         let class = py.import("asyncio.selector_events")?.getattr("BaseSelectorEventLoop")?;
         return args.forward(&class.getattr(name)?.into(), &this.to_owned());
     };
     this.check_open()?;
-    let given = fd.to_owned();
-    let fd = descriptor(py, this, fd)?;
-    if this.reactor.borrow_mut().as_mut().is_some_and(|reactor| reactor.is_native(fd)) {
-        return Err(PyRuntimeError::new_err(format!("File descriptor {fd} is used by a transport")).into());
-    }
     let handle = Callback { function, args: args.from(2), context: None }.repeating(py, this)?;
-    let replaced = match this.reactor.borrow_mut().as_mut() {
-        Some(reactor) => reactor.set(fd, given, side, handle.clone()),
-        None => Ok(None),
-    };
-    if let Some(replaced) = replaced.map_err(|error| to_py_err(&error))? {
-        handle::cancel_any(py, &replaced)?;
-    }
+    add_handle(py, this, fd, side, handle.clone())?;
     Ok(handle)
 }
 
-fn remove(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>, side: Side) -> Result<bool> {
-    let Some(fd) = args.get(0).filter(|_| !this.closed.get()) else { return Ok(false) };
+/// Sets a descriptor's reader or writer. The one that it replaces is cancelled.
+pub(crate) fn add_handle(
+    py: Python<'_>,
+    this: This<'_, LoopCore>,
+    fd: Arg<'_>,
+    side: Side,
+    handle: Owned,
+) -> Result<()> {
+    this.check_open()?;
+    let given = fd.to_owned();
     let fd = descriptor(py, this, fd)?;
+    if is_native(this, fd) {
+        return Err(PyRuntimeError::new_err(format!("File descriptor {fd} is used by a transport")).into());
+    }
+    let replaced = match this.reactor.borrow_mut().as_mut() {
+        Some(reactor) => reactor.set(fd, given, side, handle),
+        None => Ok(None),
+    };
+    match replaced.map_err(|error| to_py_err(&error))? {
+        Some(replaced) => handle::cancel_any(py, &replaced),
+        None => Ok(()),
+    }
+}
+
+/// Whether a descriptor is registered for a source of ours.
+pub(crate) fn is_native(this: This<'_, LoopCore>, fd: RawFd) -> bool {
+    this.reactor.borrow_mut().as_mut().is_some_and(|reactor| reactor.is_native(fd))
+}
+
+/// Removes a descriptor's reader or writer.
+pub(crate) fn remove_handle(py: Python<'_>, this: This<'_, LoopCore>, fd: RawFd, side: Side) -> Result<bool> {
     let removed = match this.reactor.borrow_mut().as_mut() {
         Some(reactor) => reactor.unset(fd, side),
         None => Ok(None),
@@ -315,6 +333,12 @@ fn remove(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>, side: Side) 
         Some(handle) => handle::cancel_any(py, &handle).map(|()| true),
         None => Ok(false),
     }
+}
+
+fn remove(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>, side: Side) -> Result<bool> {
+    let Some(fd) = args.get(0).filter(|_| !this.closed.get()) else { return Ok(false) };
+    let fd = descriptor(py, this, fd)?;
+    remove_handle(py, this, fd, side)
 }
 
 fn add_reader(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {

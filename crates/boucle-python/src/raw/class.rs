@@ -233,6 +233,8 @@ pub(crate) struct Builder<T> {
     properties: Vec<ffi::PyGetSetDef>,
     members: Vec<ffi::PyMemberDef>,
     base: *mut ffi::PyTypeObject,
+    /// A second class that it derives from, which adds no fields.
+    second_base: *mut ffi::PyTypeObject,
     /// What `await` steps, see [`Builder::awaited_in_place`].
     next: Option<ffi::iternextfunc>,
     class: PhantomData<T>,
@@ -249,6 +251,7 @@ impl<T: Class> Builder<T> {
             properties: Vec::new(),
             members: Vec::new(),
             base: ptr::null_mut(),
+            second_base: ptr::null_mut(),
             next: None,
             class: PhantomData,
         }
@@ -296,6 +299,13 @@ impl<T: Class> Builder<T> {
         let size = unsafe { (*class).tp_basicsize } as usize;
         assert_eq!(size, offset_of!(Instance<T>, value) + size_of::<ObjectCell>(), "the base class has another layout");
         self.base = class;
+        self
+    }
+
+    /// A second Python class it derives from, after the first, whose instances hold nothing more than the first's: the
+    /// interpreter refuses another one. The caller holds it until the class is made.
+    pub(crate) fn and_from_python(mut self, base: &Owned) -> Self {
+        self.second_base = base.as_ptr().cast();
         self
     }
 
@@ -380,7 +390,8 @@ impl<T: Class> Builder<T> {
             if self.base.is_null() {
                 Owned::from_returned(ffi::PyType_FromSpec(&raw mut spec))?
             } else {
-                let bases = Owned::from_returned(ffi::PyTuple_Pack(1, self.base))?;
+                let count = if self.second_base.is_null() { 1 } else { 2 };
+                let bases = Owned::from_returned(ffi::PyTuple_Pack(count, self.base, self.second_base))?;
                 Owned::from_returned(ffi::PyType_FromSpecWithBases(&raw mut spec, bases.as_ptr()))?
             }
         };

@@ -7,6 +7,7 @@ use pyo3::exceptions::PySystemError;
 use pyo3::{PyErr, Python, ffi};
 
 use super::Owned;
+use super::call::Sent;
 
 /// Says that a Python exception is set. It carries nothing: the interpreter has the exception.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +135,17 @@ impl SlotValue for () {
     const ERROR: Self::C = -1;
     fn into_c(self) -> Self::C {
         0
+    }
+}
+
+impl SlotValue for Sent {
+    type C = (ffi::PySendResult, *mut ffi::PyObject);
+    const ERROR: Self::C = (ffi::PySendResult::PYGEN_ERROR, std::ptr::null_mut());
+    fn into_c(self) -> Self::C {
+        match self {
+            Self::Yielded(object) => (ffi::PySendResult::PYGEN_NEXT, object.into_ptr()),
+            Self::Returned(object) => (ffi::PySendResult::PYGEN_RETURN, object.into_ptr()),
+        }
     }
 }
 

@@ -194,6 +194,30 @@ macro_rules! unary {
     }};
 }
 
+/// The slot that makes a step of a coroutine, of `fn(Python, This<Class>, &Owned) -> Result<Sent>`.
+macro_rules! send {
+    ($class:ty, $function:path) => {{
+        unsafe extern "C" fn call(
+            this: *mut pyo3::ffi::PyObject,
+            value: *mut pyo3::ffi::PyObject,
+            result: *mut *mut pyo3::ffi::PyObject,
+        ) -> pyo3::ffi::PySendResult {
+            let (status, object) = $crate::raw::guard::guard(concat!(stringify!($class), ".am_send"), |py| {
+                // SAFETY: the interpreter calls the slot with an instance of its class and a value, both alive.
+                let (this, value) = unsafe {
+                    let value = std::ptr::NonNull::new_unchecked(value);
+                    ($crate::raw::This::<$class>::from_ptr(this), $crate::raw::Owned::from_borrowed(value))
+                };
+                $function(py, this, &value)
+            });
+            // SAFETY: the interpreter passes a place for the result.
+            unsafe { *result = object };
+            status
+        }
+        call as *mut std::ffi::c_void
+    }};
+}
+
 /// The slot of `__init__`, of `fn(Python, This<Class>, &Bound<PyTuple>, Option<&Bound<PyDict>>) -> Result<()>`.
 macro_rules! init {
     ($class:ty, $function:path) => {{
@@ -240,4 +264,4 @@ macro_rules! set_attribute {
     }};
 }
 
-pub(crate) use {c_str, getter, init, method, set_attribute, setter, unary};
+pub(crate) use {c_str, getter, init, method, send, set_attribute, setter, unary};

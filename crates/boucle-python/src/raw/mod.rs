@@ -18,6 +18,7 @@
 
 pub(crate) mod args;
 pub(crate) mod bytes;
+pub(crate) mod buffer;
 pub(crate) mod call;
 pub(crate) mod class;
 pub(crate) mod freelist;
@@ -26,10 +27,11 @@ pub(crate) mod guard;
 pub(crate) mod list;
 pub(crate) mod method;
 pub(crate) mod object;
+pub(crate) mod vector;
 
 pub(crate) use args::Args;
 pub(crate) use class::{Class, This, TypeCell};
 pub(crate) use gil::{GilCell, GilOnce};
 pub(crate) use guard::{Raised, Result};
-pub(crate) use method::{getter, init, method, set_attribute, setter, unary};
+pub(crate) use method::{getter, init, method, send, set_attribute, setter, unary};
 pub(crate) use object::{ObjectCell, Owned};

@@ -63,8 +63,6 @@ pub(crate) struct StreamTransport {
     outgoing: RefCell<Outgoing<Bytes>>,
     flow: Flow,
     fd: Cell<RawFd>,
-    /// What the watcher asks the kernel for.
-    interest: Cell<Interest>,
     /// How the protocol takes what arrives.
     buffered: Cell<bool>,
     protocol_connected: Cell<bool>,
@@ -74,6 +72,8 @@ pub(crate) struct StreamTransport {
     blocked: Cell<bool>,
     /// Whether the loop will send when the step returns.
     put_off: Cell<bool>,
+    /// Whether somebody else sends through the descriptor, and waits with the future in `empty_waiter` for its loss.
+    lent: Cell<bool>,
     /// Counted up when the loss of the connection is scheduled, and at each write after it.
     conn_lost: Cell<u32>,
     closing: Cell<bool>,
@@ -183,9 +183,9 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
     if family != socket::UNIX {
         socket::set_no_delay(fd).map_err(|error| to_py_err(&error))?;
     }
-    this.interest.set(Interest { write: family != socket::UNIX, ..Interest::EDGES });
+    let interest = Interest { write: family != socket::UNIX, ..Interest::EDGES };
     // A transport without a socket has no last word, should the registration fail.
-    let watcher = Watcher::new(py, core, this, fd, this.interest.get())?;
+    let watcher = Watcher::new(py, core, this, fd, interest)?;
     drop(this.watcher.replace(Some(watcher)));
     drop(this.core.replace(Some(core.to_owned())));
     for (cell, content) in [
@@ -207,7 +207,7 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
 }
 
 /// Fills in what `get_extra_info` answers, as asyncio does.
-fn describe(py: Python<'_>, sock: &Owned, extra: &Bound<'_, PyDict>) -> Result<()> {
+pub(super) fn describe(py: Python<'_>, sock: &Owned, extra: &Bound<'_, PyDict>) -> Result<()> {
     let shown = imports::get(py).transport_socket.any(py).call1((sock.any(py),))?;
     extra.set_item(intern!(py, "socket"), shown)?;
     let ask = |name| match sock.any(py).call_method0(name) {

@@ -77,19 +77,27 @@ fn reset_empty_waiter(_: Python<'_>, this: This<'_, StreamTransport>) -> Result<
     Ok(())
 }
 
-/// Leaves the descriptor to `sock_sendfile` for a while.
-fn lend(_: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
+/// Leaves the descriptor to somebody who sends a file. Returns a future that fails when the transport is closed meanwhile,
+/// before the descriptor is.
+fn lend(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<Option<Owned>> {
+    let Some(owner) = this.core.object().get() else { return Ok(None) };
+    let lost: Owned = owner.any(py).call_method0(intern!(py, "create_future"))?.into();
+    drop(this.empty_waiter.replace(Some(lost.clone())));
+    this.lent.set(true);
+    if this.conn_lost.get() > 0 {
+        closing::tell_borrower(py, this)?;
+    }
     this.core.with(|core| this.watcher.with(|watcher| watcher.suspend(core)));
-    Ok(())
+    Ok(Some(lost))
 }
 
 /// Takes the descriptor back.
 fn take_back(_: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
+    this.lent.set(false);
     if this.conn_lost.get() > 0 {
         return Ok(());
     }
-    let interest = this.interest.get();
-    let taken = this.core.with(|core| this.watcher.with(|watcher| watcher.resume(core, interest)));
+    let taken = this.core.with(|core| this.watcher.with(|watcher| watcher.resume(core)));
     taken.flatten().unwrap_or(Ok(()))
 }
 
@@ -99,7 +107,7 @@ macro_rules! shown {
     };
 }
 
-pub(super) fn properties() -> [ffi::PyGetSetDef; 10] {
+pub(super) fn properties() -> [ffi::PyGetSetDef; 11] {
     [
         shown!("_loop", |_, this: This<'_, StreamTransport>| Ok(this.core.object().get())),
         shown!("_sock", |_, this: This<'_, StreamTransport>| Ok(this.socket.get())),
@@ -110,6 +118,7 @@ pub(super) fn properties() -> [ffi::PyGetSetDef; 10] {
         shown!("_paused", |_, this: This<'_, StreamTransport>| Ok(this.paused.get())),
         shown!("_eof", |_, this: This<'_, StreamTransport>| Ok(this.eof.get())),
         shown!("_conn_lost", |_, this: This<'_, StreamTransport>| Ok(this.conn_lost.get())),
+        shown!("_protocol_paused", |_, this: This<'_, StreamTransport>| Ok(this.flow.is_paused())),
         shown!("_empty_waiter", |_, this: This<'_, StreamTransport>| Ok(this.empty_waiter.get())),
     ]
 }
@@ -172,7 +181,12 @@ pub(super) fn methods() -> [ffi::PyMethodDef; 25] {
             "A future that is done when everything is sent."
         ),
         method!(StreamTransport, "_reset_empty_waiter", reset_empty_waiter, "Forgets that future."),
-        method!(StreamTransport, "_lend_descriptor", lend, "Leaves the descriptor to somebody else."),
+        method!(
+            StreamTransport,
+            "_lend_descriptor",
+            lend,
+            "Leaves the descriptor to somebody else. Returns a future that fails when the transport is closed."
+        ),
         method!(StreamTransport, "_take_descriptor_back", take_back, "Ends that."),
         method!(StreamTransport, "_send_put_off", writing::send_put_off, "Sends what waits for the end of the step."),
     ]

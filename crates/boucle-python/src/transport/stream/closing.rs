@@ -91,8 +91,30 @@ fn end_watching(this: This<'_, StreamTransport>) {
 
 fn schedule_loss(py: Python<'_>, this: This<'_, StreamTransport>, exception: &Owned) -> Result<()> {
     end_watching(this);
+    // A process that has inherited the connection by a fork closes its descriptor, and that is all.
+    if this.core.with(|core| core.is_inherited()) == Some(true) {
+        return let_go(py, this);
+    }
+    tell_borrower(py, this)?;
     let call: Owned = this.to_owned().any(py).getattr(intern!(py, "_call_connection_lost"))?.into();
     this.core.with(|core| soon(py, core, this, &call, &[exception])).unwrap_or(Ok(()))
+}
+
+/// Whoever has borrowed the descriptor must let go of it before it is closed.
+pub(super) fn tell_borrower(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
+    match this.empty_waiter.get() {
+        Some(waiter) if this.lent.replace(false) => fail_waiter(py, &waiter),
+        _ => Ok(()),
+    }
+}
+
+fn fail_waiter(py: Python<'_>, waiter: &Owned) -> Result<()> {
+    if !waiter.any(py).call_method0(intern!(py, "done"))?.is_truthy()? {
+        let error = pyo3::exceptions::PyConnectionError::new_err("Connection is closed by peer");
+        let error = crate::raw::guard::value_of(py, error);
+        waiter.any(py).call_method1(intern!(py, "set_exception"), (error.any(py),))?;
+    }
+    Ok(())
 }
 
 /// `_call_connection_lost(exc)`.
@@ -115,16 +137,16 @@ pub(super) fn lose(py: Python<'_>, this: This<'_, StreamTransport>, exception: O
     let result = afterwards(py, told, || let_go(py, this));
     if result.is_ok()
         && let Some(waiter) = this.empty_waiter.get()
-        && !waiter.any(py).call_method0(intern!(py, "done"))?.is_truthy()?
     {
-        let error = pyo3::exceptions::PyConnectionError::new_err("Connection is closed by peer");
-        let error = crate::raw::guard::value_of(py, error);
-        waiter.any(py).call_method1(intern!(py, "set_exception"), (error.any(py),))?;
+        fail_waiter(py, &waiter)?;
     }
     result
 }
 
 fn let_go(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
+    // Whatever is written from now on is lost: the descriptor may be another connection's soon.
+    this.conn_lost.set(this.conn_lost.get().max(1));
+    writing::drop_unsent(this);
     end_watching(this);
     let closed = this.socket.take().map(|sock| sock.any(py).call_method0(intern!(py, "close")).map(drop));
     let server = this.server.take();

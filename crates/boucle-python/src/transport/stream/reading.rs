@@ -4,6 +4,7 @@
 //! hung up, for then the end is still to be read.
 
 use boucle_core::socket::{self, Outcome};
+use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::super::report;
@@ -15,7 +16,7 @@ use crate::loop_core::source::Watcher;
 use crate::raw::bytes::{self, Buffer};
 use crate::raw::call::{self, enter_context, exit_context};
 use crate::raw::guard::value_of;
-use crate::raw::{Owned, Result, This};
+use crate::raw::{Owned, Raised, Result, This};
 
 /// Runs `work` in the connection's context.
 pub(super) fn in_context(
@@ -93,7 +94,10 @@ fn fill_buffer(
     }
     let mut buffer = match Buffer::writable(&buffer) {
         Ok(buffer) => buffer,
-        Err(raised) => return check(py, core, this, Err(raised), "Fatal read error on socket transport"),
+        Err(raised) => {
+            let refusal = refusal(py, this, &buffer, raised);
+            return check(py, core, this, Err(refusal), "Fatal read error on socket transport");
+        }
     };
     let outcome = socket::receive(this.fd.get(), buffer.bytes_mut());
     if let Ok(Outcome::Done(count)) = outcome
@@ -103,6 +107,8 @@ fn fill_buffer(
         watcher.used_up_read();
     }
     drop(buffer);
+    // It may have been replaced when it was asked for its buffer.
+    let Some(protocol) = &this.protocol.get() else { return Ok(()) };
     match outcome {
         Ok(Outcome::Done(0)) => at_eof(py, core, this, protocol),
         Ok(Outcome::Done(count)) => {
@@ -119,6 +125,17 @@ fn fill_buffer(
             let exception = value_of(py, to_py_err(&error));
             closing::fail(py, core, this, &exception, "Fatal read error on socket transport")
         }
+    }
+}
+
+/// What `socket.recv_into` says of a buffer that cannot be written to.
+#[cold]
+fn refusal(py: Python<'_>, this: This<'_, StreamTransport>, buffer: &Owned, raised: Raised) -> Raised {
+    let Some(sock) = this.socket.get() else { return raised };
+    let own = raised.take_value(py);
+    match sock.any(py).call_method1(intern!(py, "recv_into"), (buffer.any(py),)) {
+        Ok(_) => Raised::put_back(py, own),
+        Err(error) => error.into(),
     }
 }
 

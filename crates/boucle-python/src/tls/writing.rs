@@ -1,0 +1,219 @@
+//! From the application to the peer.
+//!
+//! # Invariants
+//!
+//! * What is in the backlog leaves it only when it is encrypted, so a write that must be repeated, because the peer
+//!   renegotiates, is repeated with the same bytes.
+//! * Small pieces are encrypted together, as one record; of large ones a slice at a time, so that the BIO stays small.
+//! * While the lower transport has enough nothing is encrypted: what waits is counted once, as plain bytes. What has begun
+//!   to go down goes down whole, as on asyncio: the application is paused when it writes more than that.
+
+use std::collections::VecDeque;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PySlice};
+
+use super::reading::{Progress, enter};
+use super::{SSLProtocol, State, callbacks, flow, names};
+use crate::raw::{Owned, Result, This, vector};
+
+/// What fits into one record; smaller pieces are put together up to it.
+const RECORD: usize = 16 * 1024;
+/// The most that is encrypted before it goes down: four records. Below the size from which malloc maps memory anew.
+const SLICE: usize = 4 * RECORD;
+/// How many writes after the end are let pass in silence.
+const SILENT_WRITES: u32 = 5;
+
+/// Whether something is handed down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Flush {
+    #[default]
+    Idle,
+    UnderWay,
+    /// Under way, and somebody wants another one.
+    AndAgain,
+}
+
+/// The data of a write, as it will stay: the caller may change what it has given.
+pub(super) fn frozen(py: Python<'_>, data: &Owned) -> Result<Owned> {
+    let data = data.any(py);
+    if data.is_exact_instance_of::<PyBytes>() {
+        return Ok(data.to_owned().into());
+    }
+    if data.is_instance_of::<PyBytes>() || data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>()
+    {
+        return Ok(py.get_type::<PyBytes>().call1((data,))?.into());
+    }
+    let text = format!("data: expecting a bytes-like instance, got {}", data.get_type().name()?);
+    Err(PyTypeError::new_err(text).into())
+}
+
+fn bytes_of(object: &Owned, py: Python<'_>) -> usize {
+    object.any(py).cast::<PyBytes>().map_or(0, |bytes| bytes.as_bytes().len())
+}
+
+/// Whether frozen data is none.
+pub(super) fn is_empty(py: Python<'_>, data: &Owned) -> bool {
+    bytes_of(data, py) == 0
+}
+
+/// Whether a write is too late. Such writes are ignored; after a few the log says so.
+pub(super) fn is_too_late(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<bool> {
+    if !this.is_over() {
+        return Ok(false);
+    }
+    if this.conn_lost.get() >= SILENT_WRITES {
+        names::get(py).logger.any(py).call_method1(intern!(py, "warning"), ("SSL connection is closed",))?;
+    }
+    this.conn_lost.set(this.conn_lost.get().saturating_add(1));
+    Ok(true)
+}
+
+/// Puts data into the backlog.
+pub(super) fn append(py: Python<'_>, this: This<'_, SSLProtocol>, data: Owned) {
+    let length = bytes_of(&data, py);
+    if length > 0 {
+        this.backlog_size.set(this.backlog_size.get() + length);
+        this.backlog.borrow_mut().push_back(data);
+    }
+}
+
+/// Writes what was appended, if the connection is that far.
+pub(super) fn write_appended(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
+    if this.state.get() == State::Wrapped { write_or_end(py, this) } else { Ok(()) }
+}
+
+/// Writes. A failure ends the connection.
+pub(super) fn write_or_end(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
+    match callbacks::caught(py, write(py, this))? {
+        Ok(()) => Ok(()),
+        Err(exception) => callbacks::fatal_error(py, this, &exception, "Fatal error on SSL protocol"),
+    }
+}
+
+/// Encrypts what can be encrypted, and hands it down.
+pub(super) fn write(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
+    let outer = this.all_goes_down.replace(this.goes_down());
+    let result = encrypt(py, this).and_then(|()| flush(py, this));
+    this.all_goes_down.set(outer);
+    result?;
+    flow::control_app_writing(py, this)
+}
+
+fn encrypt(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
+    while !this.busy.get()
+        && this.goes_down()
+        && let Some((piece, length)) = next_piece(py, this)?
+    {
+        let Some(write) = this.write.get() else { break };
+        let Progress::Done(count) = enter(py, this, || vector::call(py, &write, &[&piece]))? else { break };
+        let count = count.any(py).extract::<usize>()?.min(length);
+        drop(advance(py, this, count));
+        if this.backlog_size.get() > 0 {
+            flush(py, this)?;
+        }
+    }
+    Ok(())
+}
+
+impl SSLProtocol {
+    /// Whether the lower transport takes something. At the end it takes all there is: nothing comes back that could tell
+    /// us when it wants more.
+    fn goes_down(&self) -> bool {
+        !self.ssl_writing_paused.get() || self.all_goes_down.get() || self.eof_received.get() || self.ended.get()
+    }
+}
+
+/// What is encrypted next, and how many bytes it has.
+fn next_piece(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<Option<(Owned, usize)>> {
+    let start = this.written.get();
+    let (front, together) = {
+        let backlog = this.backlog.borrow();
+        let Some(front) = backlog.front() else { return Ok(None) };
+        let length = bytes_of(front, py) - start;
+        let small = length < RECORD && backlog.get(1).is_some_and(|next| length + bytes_of(next, py) <= RECORD);
+        (front.clone(), small.then(|| gather(py, &backlog, start)))
+    };
+    if let Some(together) = together {
+        return Ok(Some((PyBytes::new(py, &together).into_any().into(), together.len())));
+    }
+    let length = bytes_of(&front, py) - start;
+    if start == 0 && length <= SLICE {
+        return Ok(Some((front, length)));
+    }
+    let length = length.min(SLICE);
+    let bound = |place: usize| isize::try_from(place).unwrap_or(isize::MAX);
+    let view = PyMemoryView::from(&front.any(py).to_owned())?;
+    let slice = view.get_item(PySlice::new(py, bound(start), bound(start + length), 1))?;
+    Ok(Some((slice.into(), length)))
+}
+
+/// The first pieces, put together as far as they fit into a record.
+fn gather(py: Python<'_>, backlog: &VecDeque<Owned>, start: usize) -> Vec<u8> {
+    let mut together = Vec::with_capacity(RECORD);
+    let mut start = start;
+    for piece in backlog {
+        let piece = piece.any(py);
+        let Ok(piece) = piece.cast::<PyBytes>() else { break };
+        let piece = &piece.as_bytes()[start..];
+        if together.len() + piece.len() > RECORD {
+            break;
+        }
+        together.extend_from_slice(piece);
+        start = 0;
+    }
+    together
+}
+
+/// So many bytes are encrypted. Returns what has left the backlog.
+fn advance(py: Python<'_>, this: This<'_, SSLProtocol>, count: usize) -> Vec<Owned> {
+    let mut backlog = this.backlog.borrow_mut();
+    let mut left = Vec::new();
+    this.backlog_size.set(this.backlog_size.get().saturating_sub(count));
+    let mut written = this.written.get() + count;
+    while let Some(length) = backlog.front().map(|front| bytes_of(front, py))
+        && written >= length
+    {
+        written -= length;
+        left.extend(backlog.pop_front());
+    }
+    // An empty backlog was emptied meanwhile: the connection is lost.
+    this.written.set(if backlog.is_empty() { 0 } else { written });
+    left
+}
+
+/// Hands down what is encrypted, and tells the application whether it may go on.
+pub(super) fn process_outgoing(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
+    flush(py, this)?;
+    flow::control_app_writing(py, this)
+}
+
+/// Hands down what is encrypted. Whoever comes while that is under way has it done again, so that the order is kept.
+fn flush(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
+    if this.flush.get() != Flush::Idle {
+        this.flush.set(Flush::AndAgain);
+        return Ok(());
+    }
+    let result = loop {
+        this.flush.set(Flush::UnderWay);
+        let result = hand_down(py, this);
+        if result.is_err() || this.flush.get() != Flush::AndAgain {
+            break result;
+        }
+    };
+    this.flush.set(Flush::Idle);
+    result
+}
+
+fn hand_down(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
+    let (true, Some(lower), Some(drain)) = (this.goes_down(), this.lower.get(), this.drain.get()) else {
+        return Ok(());
+    };
+    let data = vector::call(py, &drain, &[])?;
+    if bytes_of(&data, py) == 0 {
+        return Ok(());
+    }
+    vector::method(py, &lower, intern!(py, "write"), &[&data]).map(drop)
+}

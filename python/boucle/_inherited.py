@@ -1,0 +1,98 @@
+"""What is asyncio's own: methods of its selector loop, borrowed one by one.
+
+``Loop`` derives from ``asyncio.BaseEventLoop``, not from the selector loop: that one brings constructors, transports
+and a way to wait that are not ours. What is cold in it, and follows the version of Python that runs, is borrowed as
+it is. In Python 3 a method is a plain function, which knows nothing of its class. The exceptions are methods that say
+``super()``: those are written anew here, and say so.
+"""
+
+import os
+import sys
+import warnings
+from asyncio import base_events, selector_events, unix_events
+from asyncio.log import logger
+
+_Selecting = selector_events.BaseSelectorEventLoop
+_Unix = unix_events._UnixSelectorEventLoop
+
+
+class Descriptors:
+    """Readers and writers for programs: checks around what the native half does."""
+
+    _ensure_fd_no_transport = _Selecting._ensure_fd_no_transport
+    add_reader = _Selecting.add_reader
+    remove_reader = _Selecting.remove_reader
+    add_writer = _Selecting.add_writer
+    remove_writer = _Selecting.remove_writer
+
+
+class Serving:
+    """Listening sockets: how connections are accepted, and how servers and sockets of Unix are made."""
+
+    _start_serving = _Selecting._start_serving
+    _accept_connection = _Selecting._accept_connection
+    _accept_connection2 = _Selecting._accept_connection2
+    create_unix_connection = _Unix.create_unix_connection
+    create_unix_server = _Unix.create_unix_server
+
+    def _stop_serving(self, sock):
+        """End a server's socket. From 3.13 on the file of a Unix socket goes too, if it is still the server's.
+
+        Written anew: asyncio's says super().
+        """
+        inode = self._unix_server_sockets.pop(sock, None)
+        path = None if inode is None else sock.getsockname()
+        _Selecting._stop_serving(self, sock)
+        if path is None:
+            return
+        try:
+            if os.stat(path).st_ino == inode:
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            logger.error("Unable to clean up listening UNIX socket %r: %r", path, error)
+
+
+class Signals:
+    """Handlers of signals: asyncio's bookkeeping. When signals wake the loop is said in ``_loop``."""
+
+    _read_from_self = _Selecting._read_from_self
+    _process_self_data = _Unix._process_self_data
+    _handle_signal = _Unix._handle_signal
+    _check_signal = _Unix._check_signal
+    add_signal_handler = _Unix.add_signal_handler
+    remove_signal_handler = _Unix.remove_signal_handler
+
+
+class Closing:
+    """How a loop is closed."""
+
+    def close(self):
+        """Close the loop: its descriptors, the executor and the handlers of signals. It must not run.
+
+        Written anew: asyncio's say super().
+        """
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        self._close_self_pipe()
+        base_events.BaseEventLoop.close(self)
+        self._selector.close()
+        self._selector = None
+        if not sys.is_finalizing():
+            for number in list(self._signal_handlers):
+                self.remove_signal_handler(number)
+        elif self._signal_handlers:
+            warnings.warn(
+                f"Closing the loop {self!r} on interpreter shutdown stage, skipping signal handlers removal",
+                ResourceWarning,
+                stacklevel=2,
+                source=self,
+            )
+            self._signal_handlers.clear()
+
+
+class Inherited(Descriptors, Serving, Signals, Closing):
+    """All of it."""

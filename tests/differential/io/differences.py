@@ -1,0 +1,29 @@
+"""What is not compared, with the reason. Everything else is.
+
+WRITES_LEAVE_TOGETHER  boucle hands the writes of one step to the kernel together, when the step returns. So what the
+                       peer has is looked at after the step. How much the kernel takes depends on how the bytes were
+                       divided among the calls: while a step's second write waits for the peer, the size of the write
+                       buffer, pause_writing and resume_writing are nobody's promise. That all bytes come, and in
+                       order, is compared; and that the protocol is not paused once everything has come. Until
+                       then nothing ends: neither transport nor peer closes or shuts down.
+CONTEXTS               boucle keeps the context of a connection for all its callbacks; asyncio takes that of the last
+                       call of resume_reading. No program sets a context variable.
+NODELAY                When and where TCP_NODELAY is set. The option is not read.
+KERNEL                 How much TCP takes before it refuses depends on when acknowledgements come. With more than
+                       CARRIED_BY_TCP bytes on the way, the same is left out.
+WRITELINES_LATE        writelines on a transport that closes fails in some versions of asyncio, each with another
+                       internal error (a TypeError about None, an AttributeError). Programs do not do it.
+BROKEN                 Where asyncio itself fails with an internal error, an attribute of None, a program is not judged:
+                       abort() or write() after a connection whose last bytes were written late, close() inside of
+                       resume_writing (asyncio then ends the connection twice), start_serving() of a server that was
+                       closed. Programs leave out what is known to end so.
+ORDER_OF_CLIENTS       close_clients() and abort_clients() go through a set, in the order of addresses: what follows is
+                       sorted.
+DYING_SOCKETS          Whether a transport that was dropped closes its socket before the socket itself warns depends on
+                       the order in which a cycle of garbage is torn apart. The transport's warning is compared.
+HANDLES                The exception handler's key "handle", and what a message says about the callback that raised.
+"""
+
+CARRIED_BY_TCP = 30_000
+LEFT_OUT_OF_REPORTS = {"handle", "source_traceback"}
+INTERNAL_ERRORS = ("'NoneType' object", "Data should not be empty")
