@@ -13,8 +13,8 @@ any more fails the gate too.
 How a suite gets onto boucle without a change: its environment has a sitecustomize.py that calls boucle.install() in
 every process of the suite, also in those that tests start. Two things prove that it did, or the comparison could be
 one of asyncio with itself. The loops that a run makes are counted, by class: a loop of another class than boucle's
-fails the gate. And boucle itself says with BOUCLE_STATS what each process has run on it: loops, turns and native tasks, none of
-which may be missing.
+fails the gate. And boucle itself says with BOUCLE_STATS what each process has run on it: loops, turns and native tasks,
+none of which may be missing.
 
 Everything lies in build/downstream: the sources, what pytest printed, each test's outcome.
 """

@@ -179,7 +179,7 @@ class TestGivenSocket:
     def test_sockets_of_a_server_are_transport_sockets(self, serve):
         sockets = serve().server.sockets
         assert type(sockets) is tuple
-        assert not hasattr(sockets[0], "accept")
+        assert sys.version_info < (3, 11) or not hasattr(sockets[0], "accept")
 
     @pytest.mark.parametrize("proto", [0, socket.IPPROTO_TCP])
     def test_accepted_connections_send_at_once(self, loop, factory, proto):
