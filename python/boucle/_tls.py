@@ -10,7 +10,7 @@ import ssl
 from ._boucle import SSLProtocol
 
 
-class TLS(asyncio.SelectorEventLoop):
+class TLS(asyncio.BaseEventLoop):
     """The part of a loop that makes TLS connections."""
 
     def _make_ssl_transport(
