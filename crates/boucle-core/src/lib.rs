@@ -19,9 +19,11 @@
 //! * Scheduling decisions (what runs, in which order, whether to poll or to sleep) are made here and nowhere else.
 
 pub mod clock;
+pub mod datagram;
 pub mod error;
 pub mod inbox;
 pub mod outgoing;
+pub mod pipe;
 pub mod reactor;
 pub mod recorder;
 pub mod socket;

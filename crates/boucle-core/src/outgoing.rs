@@ -12,6 +12,7 @@ use std::io::IoSlice;
 use std::os::fd::RawFd;
 
 use crate::Result;
+use crate::pipe;
 use crate::socket::{self, Outcome};
 
 /// So many pieces are sent without a list of them on the heap.
@@ -61,20 +62,34 @@ impl<P: AsRef<[u8]>> Outgoing<P> {
         std::mem::take(self)
     }
 
-    /// Tries once to send what waits. The pieces that were sent are appended to `done`.
+    /// Tries once to send what waits through a socket. The pieces that were sent are appended to `done`.
     pub fn send(&mut self, fd: RawFd, done: &mut Vec<P>) -> Result<Outcome> {
+        self.leave(done, |bytes| socket::send(fd, bytes), |pieces| socket::send_pieces(fd, pieces))
+    }
+
+    /// Tries once to write what waits, as to a file. The pieces that were written are appended to `done`.
+    pub fn write(&mut self, fd: RawFd, done: &mut Vec<P>) -> Result<Outcome> {
+        self.leave(done, |bytes| pipe::write(fd, bytes), |pieces| pipe::write_pieces(fd, pieces))
+    }
+
+    fn leave(
+        &mut self,
+        done: &mut Vec<P>,
+        one: impl FnOnce(&[u8]) -> Result<Outcome>,
+        several: impl FnOnce(&[IoSlice<'_>]) -> Result<Outcome>,
+    ) -> Result<Outcome> {
         let outcome = match self.pieces.len() {
             0 => return Ok(Outcome::Done(0)),
-            1 => socket::send(fd, &self.pieces[0].as_ref()[self.sent..])?,
+            1 => one(&self.pieces[0].as_ref()[self.sent..])?,
             2..=FEW => {
                 let mut few = [IoSlice::new(&[]); FEW];
                 let count = self.slices(&mut few);
-                socket::send_pieces(fd, &few[..count])?
+                several(&few[..count])?
             }
             many => {
                 let mut slices = vec![IoSlice::new(&[]); many.min(socket::MOST_PIECES)];
                 let count = self.slices(&mut slices);
-                socket::send_pieces(fd, &slices[..count])?
+                several(&slices[..count])?
             }
         };
         if let Outcome::Done(count) = outcome {
@@ -145,6 +160,19 @@ mod tests {
         let count = outgoing.slices(&mut slices);
         let bytes: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
         assert_eq!(bytes, b"fgh");
+    }
+
+    #[test]
+    fn pieces_are_written_to_what_is_no_socket() {
+        let (mut end, pipe) = std::io::pipe().unwrap();
+        let mut outgoing = filled(&[b"head", b"body"]);
+        let mut done = Vec::new();
+        assert_eq!(outgoing.write(pipe.as_raw_fd(), &mut done), Ok(Outcome::Done(8)));
+        outgoing.push(b"tail");
+        assert_eq!(outgoing.write(pipe.as_raw_fd(), &mut done), Ok(Outcome::Done(4)));
+        let mut read = [0; 12];
+        end.read_exact(&mut read).unwrap();
+        assert_eq!((&read, done.len()), (b"headbodytail", 3));
     }
 
     #[test]

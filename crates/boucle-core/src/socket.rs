@@ -30,7 +30,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    fn of(call: &'static str, result: rustix::io::Result<usize>) -> Result<Self> {
+    pub(crate) fn of(call: &'static str, result: rustix::io::Result<usize>) -> Result<Self> {
         match result {
             Ok(count) => Ok(Self::Done(count)),
             Err(Errno::AGAIN) => Ok(Self::WouldBlock),
@@ -41,7 +41,7 @@ impl Outcome {
 }
 
 /// The descriptor as the kernel interface wants it.
-fn borrow(fd: RawFd) -> Result<BorrowedFd<'static>> {
+pub(crate) fn borrow(fd: RawFd) -> Result<BorrowedFd<'static>> {
     if fd < 0 {
         return Err(Error::os("socket", Errno::BADF));
     }

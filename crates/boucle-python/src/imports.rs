@@ -64,6 +64,10 @@ pub(crate) struct Imports {
     pub(crate) get_buffer: Owned,
     /// The string `buffer_updated`.
     pub(crate) buffer_updated: Owned,
+    /// The string `datagram_received`.
+    pub(crate) datagram_received: Owned,
+    /// The string `error_received`.
+    pub(crate) error_received: Owned,
     /// The string `pause_writing`.
     pub(crate) pause_writing: Owned,
     /// The string `resume_writing`.
@@ -76,6 +80,10 @@ pub(crate) struct Imports {
     pub(crate) set_result_unless_cancelled: Owned,
     /// `asyncio.Transport`, which our stream transports derive from.
     pub(crate) transport: Owned,
+    /// `asyncio.DatagramTransport`.
+    pub(crate) datagram_transport: Owned,
+    /// `asyncio.ReadTransport`.
+    pub(crate) read_transport: Owned,
 }
 
 static IMPORTS: GilOnce<Imports> = GilOnce::new();
@@ -115,12 +123,16 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         eof_received: PyString::intern(py, "eof_received").into_any().into(),
         get_buffer: PyString::intern(py, "get_buffer").into_any().into(),
         buffer_updated: PyString::intern(py, "buffer_updated").into_any().into(),
+        datagram_received: PyString::intern(py, "datagram_received").into_any().into(),
+        error_received: PyString::intern(py, "error_received").into_any().into(),
         pause_writing: PyString::intern(py, "pause_writing").into_any().into(),
         resume_writing: PyString::intern(py, "resume_writing").into_any().into(),
         buffered_protocol: asyncio.getattr("BufferedProtocol")?.into(),
         transport_socket: py.import("asyncio.trsock")?.getattr("TransportSocket")?.into(),
         set_result_unless_cancelled: py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into(),
         transport: asyncio.getattr("Transport")?.into(),
+        datagram_transport: asyncio.getattr("DatagramTransport")?.into(),
+        read_transport: asyncio.getattr("ReadTransport")?.into(),
     };
     IMPORTS.set(py, imports);
     Ok(())

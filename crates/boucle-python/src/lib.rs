@@ -58,6 +58,8 @@ mod _boucle {
         let task = task::initialise(py).map_err(|raised| raised.take(py))?;
         let watcher = loop_core::source::initialise(py).map_err(|raised| raised.take(py))?;
         let stream = transport::stream::initialise(py).map_err(|raised| raised.take(py))?;
+        let datagram = transport::datagram::initialise(py).map_err(|raised| raised.take(py))?;
+        let [read_pipe, write_pipe] = transport::pipe::initialise(py).map_err(|raised| raised.take(py))?;
         let others = [
             ("Handle", handle),
             ("TimerHandle", timer_handle),
@@ -65,6 +67,9 @@ mod _boucle {
             ("Task", task),
             ("Watcher", watcher),
             ("StreamTransport", stream),
+            ("DatagramTransport", datagram),
+            ("ReadPipeTransport", read_pipe),
+            ("WritePipeTransport", write_pipe),
         ];
         for (name, class) in classes.iter().chain(&others) {
             module.add(*name, class.any(py))?;

@@ -31,6 +31,11 @@ impl Bytes {
         if unsafe { ffi::PyBytes_CheckExact(object.as_ptr()) } != 0 { Ok(Self(object)) } else { Err(object) }
     }
 
+    /// The object.
+    pub(crate) fn object(&self) -> &Owned {
+        &self.0
+    }
+
     /// New bytes.
     pub(crate) fn copied(py: Python<'_>, content: &[u8]) -> Result<Self> {
         new(py, content).map(Self)

@@ -232,7 +232,9 @@ pub(crate) struct Builder<T> {
     methods: Vec<ffi::PyMethodDef>,
     properties: Vec<ffi::PyGetSetDef>,
     members: Vec<ffi::PyMemberDef>,
-    base: *mut ffi::PyTypeObject,
+    pub(super) base: *mut ffi::PyTypeObject,
+    /// A second class that it derives from, which adds no fields.
+    pub(super) second_base: *mut ffi::PyTypeObject,
     /// What `await` steps, see [`Builder::awaited_in_place`].
     next: Option<ffi::iternextfunc>,
     class: PhantomData<T>,
@@ -249,6 +251,7 @@ impl<T: Class> Builder<T> {
             properties: Vec::new(),
             members: Vec::new(),
             base: ptr::null_mut(),
+            second_base: ptr::null_mut(),
             next: None,
             class: PhantomData,
         }
@@ -281,21 +284,6 @@ impl<T: Class> Builder<T> {
     /// `T` is `repr(C)` and its first field is the base's value.
     pub(crate) unsafe fn derived_from<B: Class>(mut self) -> Self {
         self.base = B::class().get();
-        self
-    }
-
-    /// The Python class it derives from, whose instances hold exactly one reference, in a slot: the first field of `T`
-    /// takes its place.
-    ///
-    /// # Safety
-    ///
-    /// `T` is `repr(C)` and its first field is an [`ObjectCell`].
-    pub(crate) unsafe fn derived_from_python(mut self, base: &Owned) -> Self {
-        let class: *mut ffi::PyTypeObject = base.as_ptr().cast();
-        // SAFETY: the caller passes a class, which is alive.
-        let size = unsafe { (*class).tp_basicsize } as usize;
-        assert_eq!(size, offset_of!(Instance<T>, value) + size_of::<ObjectCell>(), "the base class has another layout");
-        self.base = class;
         self
     }
 
@@ -380,7 +368,8 @@ impl<T: Class> Builder<T> {
             if self.base.is_null() {
                 Owned::from_returned(ffi::PyType_FromSpec(&raw mut spec))?
             } else {
-                let bases = Owned::from_returned(ffi::PyTuple_Pack(1, self.base))?;
+                let count = if self.second_base.is_null() { 1 } else { 2 };
+                let bases = Owned::from_returned(ffi::PyTuple_Pack(count, self.base, self.second_base))?;
                 Owned::from_returned(ffi::PyType_FromSpecWithBases(&raw mut spec, bases.as_ptr()))?
             }
         };

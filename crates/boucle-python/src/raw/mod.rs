@@ -23,6 +23,7 @@ pub(crate) mod class;
 pub(crate) mod freelist;
 pub(crate) mod gil;
 pub(crate) mod guard;
+mod inherit;
 pub(crate) mod list;
 pub(crate) mod method;
 pub(crate) mod object;

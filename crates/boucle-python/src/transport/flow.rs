@@ -91,10 +91,15 @@ fn tell(py: Python<'_>, parties: Option<Parties>, name: &Owned, message: &str) -
     }
 }
 
-/// A write to a connection that is gone: counts it, and warns when it happens again and again.
+/// A write to a socket that is gone: counts it, and warns when it happens again and again.
 pub(crate) fn lost_write(py: Python<'_>, lost: &Cell<u32>) -> Result<()> {
+    lost_write_to(py, lost, "socket.send() raised exception.")
+}
+
+/// The same, of something else than a socket: with this warning.
+pub(crate) fn lost_write_to(py: Python<'_>, lost: &Cell<u32>, warning: &str) -> Result<()> {
     if lost.get() >= LOST_WRITES_BEFORE_WARNING {
-        report::warn_of_lost_writes(py)?;
+        report::warn(py, warning)?;
     }
     lost.set(lost.get() + 1);
     Ok(())

@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use crate::imports;
 use crate::raw::{Owned, Raised, Result};
@@ -51,25 +51,37 @@ pub(crate) fn fatal(py: Python<'_>, parties: &Parties, message: &str, exception:
 pub(crate) fn debug<'py>(
     py: Python<'py>,
     format: &str,
-    values: impl IntoPyObject<'py, Target = pyo3::types::PyTuple, Output = Bound<'py, pyo3::types::PyTuple>, Error = PyErr>,
+    values: impl IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error = PyErr>,
+    exception: Option<&Owned>,
+) -> Result<()> {
+    log(py, intern!(py, "debug"), format, &values.into_pyobject(py)?, exception)
+}
+
+/// Writes a line to asyncio's log, at the level of news.
+pub(crate) fn info(py: Python<'_>, format: &str, transport: &Owned) -> Result<()> {
+    log(py, intern!(py, "info"), format, &PyTuple::new(py, [transport.any(py)])?, None)
+}
+
+/// Warns in asyncio's log.
+pub(crate) fn warn(py: Python<'_>, text: &str) -> Result<()> {
+    log(py, intern!(py, "warning"), text, &PyTuple::empty(py), None)
+}
+
+fn log(
+    py: Python<'_>,
+    level: &Bound<'_, PyString>,
+    format: &str,
+    values: &Bound<'_, PyTuple>,
     exception: Option<&Owned>,
 ) -> Result<()> {
     let logger = py.import("asyncio.log")?.getattr(intern!(py, "logger"))?;
-    let values = values.into_pyobject(py)?;
-    let args = std::iter::once(format.into_pyobject(py).map_err(PyErr::from)?.into_any()).chain(values.iter());
-    let args = pyo3::types::PyTuple::new(py, args.collect::<Vec<_>>())?;
+    let args = std::iter::once(PyString::new(py, format).into_any()).chain(values.iter());
+    let args = PyTuple::new(py, args.collect::<Vec<_>>())?;
     let keywords = PyDict::new(py);
     if let Some(exception) = exception {
         keywords.set_item(intern!(py, "exc_info"), exception.any(py))?;
     }
-    logger.call_method(intern!(py, "debug"), args, Some(&keywords))?;
-    Ok(())
-}
-
-/// Warns in asyncio's log that somebody keeps writing to a connection that is gone.
-pub(crate) fn warn_of_lost_writes(py: Python<'_>) -> Result<()> {
-    let logger = py.import("asyncio.log")?.getattr(intern!(py, "logger"))?;
-    logger.call_method1(intern!(py, "warning"), (intern!(py, "socket.send() raised exception."),))?;
+    logger.call_method(level, args, Some(&keywords))?;
     Ok(())
 }
 

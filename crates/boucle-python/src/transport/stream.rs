@@ -153,8 +153,8 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .properties(attributes::properties())
         .slot(ffi::Py_tp_repr, unary!(StreamTransport, "__repr__", attributes::repr))
         .finalized();
-    // SAFETY: the value is `repr(C)` and begins with an `ObjectCell`.
-    let class = unsafe { class.derived_from_python(&imports::get(py).transport) }.without_constructor().build(py)?;
+    let bases = [&imports::get(py).transport];
+    let class = class.derived_from_python(&bases, |value| &value.extra).without_constructor().build(py)?;
     let class_object = class.any(py);
     class_object.setattr(intern!(py, "_start_tls_compatible"), true)?;
     let mode = py.import("asyncio.constants")?.getattr(intern!(py, "_SendfileMode"))?;
@@ -207,7 +207,7 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
 }
 
 /// Fills in what `get_extra_info` answers, as asyncio does.
-fn describe(py: Python<'_>, sock: &Owned, extra: &Bound<'_, PyDict>) -> Result<()> {
+pub(super) fn describe(py: Python<'_>, sock: &Owned, extra: &Bound<'_, PyDict>) -> Result<()> {
     let shown = imports::get(py).transport_socket.any(py).call1((sock.any(py),))?;
     extra.set_item(intern!(py, "socket"), shown)?;
     let ask = |name| match sock.any(py).call_method0(name) {

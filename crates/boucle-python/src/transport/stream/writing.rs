@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::super::flow;
+use super::super::{flow, payload};
 use super::{StreamTransport, closing, parties};
 use crate::errors::to_py_err;
 use crate::loop_core::LoopCore;
@@ -41,7 +41,7 @@ fn write_one(py: Python<'_>, this: This<'_, StreamTransport>, data: Arg<'_>) -> 
     let piece = match Bytes::exactly(data.to_owned()) {
         Ok(bytes) => Ok(bytes),
         Err(other) => {
-            check_type(py, data)?;
+            payload::check(py, &other)?;
             Err(other)
         }
     };
@@ -70,18 +70,6 @@ fn write_one(py: Python<'_>, this: This<'_, StreamTransport>, data: Arg<'_>) -> 
 fn copy(py: Python<'_>, object: &Owned) -> Result<Bytes> {
     let buffer = Buffer::readable(object)?;
     Bytes::copied(py, buffer.bytes())
-}
-
-fn check_type(py: Python<'_>, data: Arg<'_>) -> Result<()> {
-    let data = data.any(py);
-    if data.is_instance_of::<pyo3::types::PyBytes>()
-        || data.is_instance_of::<pyo3::types::PyByteArray>()
-        || data.is_instance_of::<pyo3::types::PyMemoryView>()
-    {
-        return Ok(());
-    }
-    let name = data.get_type().name()?;
-    Err(PyTypeError::new_err(format!("data argument must be a bytes-like object, not '{name}'")).into())
 }
 
 /// `writelines(list_of_data)`.
