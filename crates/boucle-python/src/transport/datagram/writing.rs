@@ -140,7 +140,8 @@ fn put_by_object(
 /// Whether the socket is connected, as `get_extra_info` has it.
 fn has_peer(py: Python<'_>, this: This<'_, DatagramTransport>) -> Result<bool> {
     let Some(extra) = this.extra.get() else { return Ok(false) };
-    let Ok(extra) = extra.any(py).cast::<PyDict>().map(|extra| extra.clone()) else { return Ok(false) };
+    let extra = extra.any(py);
+    let Ok(extra) = extra.cast::<PyDict>() else { return Ok(false) };
     Ok(extra.get_item(intern!(py, "peername"))?.map_or(Ok(false), |peer| peer.is_truthy())?)
 }
 
