@@ -10,6 +10,7 @@ import asyncio
 import gc
 import os
 import re
+import socket
 import sys
 import traceback
 import types
@@ -33,11 +34,18 @@ INSTANCES = {
     "TimerHandle": lambda loop: loop.call_later(3600, print),
     "Future": lambda loop: loop.create_future(),
     "Task": lambda loop: loop.create_task(asyncio.sleep(0)),
+    "DatagramTransport": lambda loop: loop._make_datagram_transport(
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM), asyncio.DatagramProtocol()
+    ),
+    "ReadPipeTransport": lambda loop: loop._make_read_pipe_transport(socket.socket(), asyncio.Protocol()),
+    "WritePipeTransport": lambda loop: loop._make_write_pipe_transport(socket.socket(), asyncio.Protocol()),
     # What awaits a future is no attribute of the module. Python calls its class FutureIter.
     "Awaiting": lambda loop: iter(loop.create_future()),
 }
 # Made by the interpreter, not by us.
-WITHOUT_GUARD = {"Future.__dict__"}
+WITHOUT_GUARD = {
+    f"{owner}.__dict__" for owner in ("Future", "DatagramTransport", "ReadPipeTransport", "WritePipeTransport")
+}
 # Tells sys.unraisablehook instead of raising: see REPORTING.
 FINALIZERS = {"__del__"}
 # Only newer Pythons than this one may have them.
