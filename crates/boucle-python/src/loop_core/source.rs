@@ -17,15 +17,17 @@ use std::cell::Cell;
 use std::os::fd::RawFd;
 
 use boucle_core::reactor::{Event, Interest, Reactor as _, Token};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyString, PyTuple};
 
 use super::LoopCore;
 use super::watch::Source as Registered;
 use crate::errors::to_py_err;
+use crate::imports;
 use crate::raw::class::{Builder, Collected, Finalized, Visit, WeakList};
 use crate::raw::freelist::Freelist;
-use crate::raw::{Class, ObjectCell, Owned, Result, This, TypeCell, getter, unary};
+use crate::raw::{Class, ObjectCell, Owned, Raised, Result, This, TypeCell, getter, unary};
 
 /// What waits for a descriptor.
 pub(crate) trait Source: Class {
@@ -128,6 +130,8 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .doc(c"What stands between a transport and the kernel. Queued where asyncio would queue a handle.")
         .properties([
             crate::raw::method::property(c"_callback", getter!(Watcher, "_callback", source), None),
+            crate::raw::method::property(c"_args", getter!(Watcher, "_args", no_arguments), None),
+            crate::raw::method::property(c"_source_traceback", getter!(Watcher, "_source_traceback", nothing), None),
             crate::raw::method::property(c"_cancelled", getter!(Watcher, "_cancelled", is_void), None),
         ])
         .slot(pyo3::ffi::Py_tp_repr, unary!(Watcher, "__repr__", repr))
@@ -138,6 +142,14 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
 
 fn source(_: Python<'_>, this: This<'_, Watcher>) -> Result<Option<Owned>> {
     Ok(this.source.get())
+}
+
+fn no_arguments(py: Python<'_>, _: This<'_, Watcher>) -> Result<Owned> {
+    Ok(PyTuple::empty(py).into_any().into())
+}
+
+fn nothing(py: Python<'_>, _: This<'_, Watcher>) -> Result<Owned> {
+    Ok(Owned::none(py))
 }
 
 fn is_void(_: Python<'_>, this: This<'_, Watcher>) -> Result<bool> {
@@ -357,7 +369,22 @@ pub(super) fn run(py: Python<'_>, core: This<'_, LoopCore>, watcher: This<'_, Wa
     let result = step(py, core, &source, watcher);
     watcher.reported.set(Sides::default());
     watcher.report_again(core);
-    result
+    match result {
+        Ok(()) => Ok(()),
+        Err(raised) => report_failure(py, core, watcher, raised),
+    }
+}
+
+/// A step has raised: the exception handler is told, as about any callback, but for what ends the program.
+#[cold]
+fn report_failure(py: Python<'_>, core: This<'_, LoopCore>, watcher: This<'_, Watcher>, raised: Raised) -> Result<()> {
+    let exception = raised.take_value(py);
+    if imports::ends_the_program(py, &exception) {
+        return Err(Raised::put_back(py, exception));
+    }
+    let watcher = watcher.to_owned();
+    core.to_owned().any(py).call_method1(intern!(py, "_callback_failed"), (watcher.any(py), exception.any(py)))?;
+    Ok(())
 }
 
 /// The number of the code that a queued watcher runs.
