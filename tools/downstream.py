@@ -102,12 +102,13 @@ UVICORN = (
 )
 TORNADO = ("--no-binary", "tornado", "pytest==9.2.0", "pytest-timeout==2.4.0")
 # Files that the package's own runner takes, too; and no configuration of a folder above.
-TORNADOS_TESTS = ("--rootdir=.", "--override-ini=python_files=*_test.py", "tornado/test")
+TORNADOS_TESTS = ("--rootdir=.", "--config-file=/dev/null", "--override-ini=python_files=*_test.py", "tornado/test")
 AIOHTTP_DIFFERS = {
     "tests/test_web_functional.py::test_keepalive_expires_on_time[pyloop]": (
         "moves the loop's clock by patching time(), and timers go by the monotonic clock: docs/compatibility.md"
     ),
 }
+WITHOUT_BENCHMARKS = ("-n0", "--ignore=tests/benchmarks")
 UVICORN_DIFFERS = {
     "tests/test_auto_detection.py::test_loop_auto": "asks whether the class of the loop stands in asyncio",
     **{
