@@ -85,28 +85,36 @@ ANYIO = (
 ON_THIS_MACHINE = ("-m", "not network")
 UVICORN = (
     "a2wsgi==1.10.10",
-    "cryptography",
-    "httptools",
-    "httpx2",
-    "pytest",
+    "cryptography==50.0.2",
+    "httptools==0.9.0",
+    "httpx2==2.16.2",
+    "pytest==9.2.0",
     "pytest-mock==3.15.1",
     "pytest-timeout==2.4.0",
     "pytest-xdist[psutil]==3.8.0",
-    "python-dotenv",
-    "PyYAML",
+    "python-dotenv==1.2.4",
+    "PyYAML==6.0.4",
     "trustme==1.2.1",
-    "watchfiles",
-    "websockets",
+    "watchfiles==1.3.0",
+    "websockets==17.4",
     "wsproto==1.3.2",
-    "zttp",
+    "zttp==0.0.35",
 )
 TORNADO = ("--no-binary", "tornado", "pytest==9.2.0", "pytest-timeout==2.4.0")
 # Files that the package's own runner takes, too; and no configuration of a folder above.
-TORNADOS_TESTS = ("--rootdir=.", "--override-ini=python_files=*_test.py", "tornado/test")
+TORNADOS_TESTS = ("--rootdir=.", "--config-file=/dev/null", "--override-ini=python_files=*_test.py", "tornado/test")
 AIOHTTP_DIFFERS = {
     "tests/test_web_functional.py::test_keepalive_expires_on_time[pyloop]": (
         "moves the loop's clock by patching time(), and timers go by the monotonic clock: docs/compatibility.md"
     ),
+}
+WITHOUT_BENCHMARKS = ("-n0", "--ignore=tests/benchmarks")
+UVICORN_DIFFERS = {
+    "tests/test_auto_detection.py::test_loop_auto": "asks whether the class of the loop stands in asyncio",
+    **{
+        f"tests/test_config.py::test_get_loop_factory[asyncio-{name}]": "is named after the class of the loop"
+        for name in ("_UnixSelectorEventLoop", "Loop")
+    },
 }
 SUITES = [
     # anyio's tests run every loop in debug mode; users do not.
@@ -115,7 +123,15 @@ SUITES = [
     # In one process, so that the loops can be counted.
     Suite("aiohttp", "aiohttp", "3.14.5", ("-r", "requirements/test.txt"), ("-n0", "--no-cov"), AIOHTTP_DIFFERS),
     # Without uvloop, which uvicorn would take by itself, and without its benchmarks.
-    Suite("uvicorn", "uvicorn", "0.54.0", UVICORN, ("-n0", "--ignore=tests/benchmarks"), names_selector=True),
+    Suite(
+        "uvicorn",
+        "uvicorn",
+        "0.54.0",
+        UVICORN,
+        ("-n0", "--ignore=tests/benchmarks"),
+        UVICORN_DIFFERS,
+        names_selector=True,
+    ),
     Suite("tornado", "tornado", "6.6.1", TORNADO, TORNADOS_TESTS, installed_tests=True),
 ]
 

@@ -36,10 +36,11 @@ class Statistics:
 
         def counted(loop):
             # A loop closes before it goes, at the latest in its finalizer; one that closes twice counts once.
-            if loop in self._open and not loop.is_running():
+            was_closed = loop.is_closed()
+            close(loop)
+            if not was_closed:
                 self._open.discard(loop)
                 self._add(loop)
-            close(loop)
 
         counted.__name__, counted.__doc__ = close.__name__, close.__doc__
         loop_class.__init__, loop_class.close = __init__, counted

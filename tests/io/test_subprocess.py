@@ -9,7 +9,6 @@ import threading
 
 import pytest
 
-import boucle
 from conftest import FACTORIES, run_python
 from connected import PATIENCE
 
@@ -385,6 +384,4 @@ async def main():
 boucle.run(main())
 """
         result = run_python("-W", "error", "-c", program)
-        if sys.version_info < (3, 12) and not hasattr(boucle.Loop, "_watch_child") and int(result.stdout) > 50:
-            pytest.skip("boucle's children are watched by asyncio's watcher still")
         assert result.stdout == "1\n", result.stderr
