@@ -4,13 +4,12 @@ asyncio does the same in two places: where a connection begins with TLS (``_make
 over to it (``start_tls``). Both take ``ssl_shutdown_timeout`` on every Python; asyncio's know it from 3.11 on.
 """
 
-import asyncio
 import ssl
 
 from ._boucle import SSLProtocol
 
 
-class TLS(asyncio.BaseEventLoop):
+class TLS:
     """The part of a loop that makes TLS connections."""
 
     def _make_ssl_transport(

@@ -84,6 +84,8 @@ pub(crate) struct Imports {
     pub(crate) set_result_unless_cancelled: Owned,
     /// Whether `writelines` of this version of asyncio may pause the protocol: it forgets to in some.
     pub(crate) writelines_pauses: bool,
+    /// Whether `writelines` of this version tries to send also while the descriptor is not known to be writable.
+    pub(crate) writelines_tries: bool,
     /// `asyncio.Transport`, which our stream transports derive from.
     pub(crate) transport: Owned,
     /// `asyncio.DatagramTransport`.
@@ -154,6 +156,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         buffered_protocol: asyncio.getattr("BufferedProtocol")?.into(),
         transport_socket: py.import("asyncio.trsock")?.getattr("TransportSocket")?.into(),
         set_result_unless_cancelled: py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into(),
+        writelines_tries: !called.iter().any(|name| name == "write"),
         writelines_pauses: called.iter().any(|name| name == "_maybe_pause_protocol" || name == "write"),
         transport: asyncio.getattr("Transport")?.into(),
         datagram_transport: asyncio.getattr("DatagramTransport")?.into(),

@@ -3,8 +3,7 @@
 //! A source has a [`Watcher`], which stands between it and the reactor: it knows what the source wants and what the kernel
 //! has reported. When something wanted is reported the watcher itself is queued, as a task is, without a handle.
 //!
-//! A watcher of *edges* is registered once and for all, see `boucle_core::reactor`: losing and regaining interest is a flag
-//! here. What was reported and not used up is reported again in the next poll, so that the order of a turn is the one that
+//! A watcher of *edges* stays registered, see `boucle_core::reactor`: losing and regaining interest is a flag here. What was reported and not used up is reported again in the next poll, so that the order of a turn is the one that
 //! a level-triggered loop has.
 //!
 //! # Invariants
@@ -50,8 +49,10 @@ pub(crate) struct Watcher {
     token: Cell<Option<Token>>,
     /// What the kernel was asked for.
     asked: Cell<Interest>,
-    /// What a watcher of edges asks for where nothing is to be written.
-    least: Cell<Interest>,
+    /// How the kernel is asked.
+    manner: Cell<Manner>,
+    /// Whether the descriptor is lent to somebody else, who watches it.
+    lent: Cell<bool>,
     /// What the source wants now.
     wants: Cell<Sides>,
     /// What the kernel has said of edges, and is not used up.
@@ -62,6 +63,19 @@ pub(crate) struct Watcher {
     /// Whether a read took as much as it could, so that nobody knows whether anything is left.
     doubtful: Cell<bool>,
     queued: Cell<bool>,
+}
+
+/// How the kernel is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// For what is wanted, while it is wanted.
+    #[default]
+    Levels,
+    /// For edges of reading, from the first interest on; for those of writing while something waits to be written. A Unix
+    /// socket is told of each read of its peer as long as it asks for them.
+    Edges,
+    /// The same, and once something had to wait, for edges of writing for good. TCP tells of them only after it has refused.
+    LastingEdges,
 }
 
 /// To read, to write, or both.
@@ -163,13 +177,12 @@ fn repr(py: Python<'_>, this: This<'_, Watcher>) -> Result<Owned> {
 }
 
 impl Watcher {
-    /// Makes a watcher for a source, which wants nothing yet. A watcher of edges is registered now.
+    /// Makes a watcher for a source, which wants nothing yet.
     pub(crate) fn new<S: Source>(
         py: Python<'_>,
-        core: This<'_, LoopCore>,
         source: This<'_, S>,
         fd: RawFd,
-        interest: Interest,
+        manner: Manner,
     ) -> Result<Owned> {
         fn step<S: Source>(
             py: Python<'_>,
@@ -183,18 +196,12 @@ impl Watcher {
             This::<S>::exactly(source).map_or(crate::directory::UNKNOWN_CODE, |source| S::code(py, source))
         }
         let _: This<'_, S> = source;
-        let object = WATCHERS.make_collected(py, || Self {
+        WATCHERS.make_collected(py, || Self {
             step: Cell::new(Some((step::<S>, code::<S>))),
             fd: Cell::new(fd),
+            manner: Cell::new(manner),
             ..Self::default()
-        })?;
-        if let Some(this) = This::<Self>::exactly(&object)
-            && interest.edges
-        {
-            this.least.set(interest);
-            this.ask(core, interest)?;
-        }
-        Ok(object)
+        })
     }
 
     /// Ends the registration. What was reported is void. The descriptor may be closed afterwards.
@@ -216,7 +223,19 @@ impl Watcher {
 
     /// Leaves the descriptor to somebody else for a while: nothing is registered until [`Watcher::resume`].
     pub(crate) fn suspend(&self, core: This<'_, LoopCore>) {
+        self.lent.set(true);
         drop(self.withdraw(core));
+    }
+
+    /// What the kernel is to be asked for.
+    fn interest(&self) -> Interest {
+        let wants = self.wants.get();
+        let (edges, write) = match self.manner.get() {
+            Manner::Levels => return Interest { read: wants.read, write: wants.write, edges: false },
+            Manner::Edges => (true, wants.write),
+            Manner::LastingEdges => (true, wants.write || self.asked.get().write),
+        };
+        Interest { read: true, write, edges }
     }
 
     /// Whether the source wants to read.
@@ -239,7 +258,7 @@ impl Watcher {
             }
             None => self.ready.get(),
         };
-        if self.least.get().edges {
+        if self.manner.get() != Manner::Levels {
             self.ready.set(self.ready.get().or(news));
         }
         let reported = self.reported.get().or(news.and(self.wants.get()));
@@ -306,9 +325,8 @@ impl This<'_, Watcher> {
 
     /// Takes the descriptor back after [`Watcher::suspend`]. The kernel reports anew what is ready.
     pub(crate) fn resume(self, core: This<'_, LoopCore>) -> Result<()> {
-        let least = self.least.get();
-        let interest = Interest { write: least.write || self.wants_write(), ..least };
-        if self.token.get().is_none() { self.ask(core, interest) } else { Ok(()) }
+        self.lent.set(false);
+        if self.wants.get().any() { self.ask(core, self.interest()) } else { Ok(()) }
     }
 
     /// Says whether the source wants to read.
@@ -327,20 +345,19 @@ impl This<'_, Watcher> {
         }
         self.reported.set(self.reported.get().and(wants));
         let held = self.source.replace(wants.any().then(|| source.clone()));
-        let asked = self.asked.get();
-        if self.least.get().edges {
-            // A source whose descriptor reports more than it should (a Unix socket is told of each read of its peer) asks for
-            // writability only while it wants it.
-            let asks = Interest { write: wants.write || self.least.get().write, ..asked };
-            // One that has lent its descriptor away asks when it takes it back.
-            if asked.edges && asks != asked {
-                self.ask(core, asks)?;
+        // One that has lent its descriptor away asks when it takes it back.
+        if !self.lent.get() {
+            let interest = self.interest();
+            if interest.edges {
+                if interest != self.asked.get() {
+                    self.ask(core, interest)?;
+                }
+                self.report_again(core);
+            } else if wants.any() {
+                self.ask(core, interest)?;
+            } else {
+                drop(self.withdraw(core));
             }
-            self.report_again(core);
-        } else if wants.any() {
-            self.ask(core, Interest { read: wants.read, write: wants.write, edges: false })?;
-        } else {
-            drop(self.withdraw(core));
         }
         drop(held);
         Ok(())

@@ -9,8 +9,8 @@
 //! * `connection_lost` is called once: by the step that [`closing::lose`] schedules, and whoever schedules it has counted
 //!   `conn_lost` up from zero.
 //! * All callbacks of the protocol run in one context: the one in which the transport was made.
-//! * The kernel is told once, when the transport is made, and once when it ends. A Unix socket is told of each read of its
-//!   peer while it asks for writability, so it asks only while it has something to write.
+//! * The kernel is told once, when reading starts, and once when the transport ends; and when something has to wait for the
+//!   peer. So descriptors become ready in the order in which they do on asyncio.
 
 mod attributes;
 mod closing;
@@ -22,7 +22,6 @@ use std::mem::offset_of;
 use std::os::fd::RawFd;
 
 use boucle_core::outgoing::Outgoing;
-use boucle_core::reactor::Interest;
 use boucle_core::socket;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -34,7 +33,7 @@ use super::report::Parties;
 use crate::errors::to_py_err;
 use crate::imports;
 use crate::loop_core::LoopCore;
-use crate::loop_core::source::{Source, Watcher};
+use crate::loop_core::source::{Manner, Source, Watcher};
 use crate::loop_core::tasks;
 use crate::raw::bytes::Bytes;
 use crate::raw::call::copy_context;
@@ -183,9 +182,8 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
     if family != socket::UNIX {
         socket::set_no_delay(fd).map_err(|error| to_py_err(&error))?;
     }
-    let interest = Interest { write: family != socket::UNIX, ..Interest::EDGES };
-    // A transport without a socket has no last word, should the registration fail.
-    let watcher = Watcher::new(py, core, this, fd, interest)?;
+    let manner = if family == socket::UNIX { Manner::Edges } else { Manner::LastingEdges };
+    let watcher = Watcher::new(py, this, fd, manner)?;
     drop(this.watcher.replace(Some(watcher)));
     drop(this.core.replace(Some(core.to_owned())));
     for (cell, content) in [

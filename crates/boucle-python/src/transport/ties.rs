@@ -12,13 +12,12 @@
 use std::cell::Cell;
 use std::os::fd::RawFd;
 
-use boucle_core::reactor::Interest;
 use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::report::{self, Parties};
 use crate::imports;
-use crate::loop_core::source::{Source, Watcher};
+use crate::loop_core::source::{Manner, Source, Watcher};
 use crate::loop_core::{LoopCore, tasks};
 use crate::raw::args::Arg;
 use crate::raw::call::{self, copy_context, enter_context, exit_context};
@@ -148,7 +147,7 @@ pub(super) fn tie<T: Tied>(
 ) -> Result<()> {
     let ties = this.ties();
     let context = copy_context(py)?;
-    let watcher = Watcher::new(py, core, this, fd, Interest::NONE)?;
+    let watcher = Watcher::new(py, this, fd, Manner::Levels)?;
     ties.fd.set(fd);
     drop(ties.watcher.replace(Some(watcher)));
     drop(ties.core.replace(Some(core.to_owned())));

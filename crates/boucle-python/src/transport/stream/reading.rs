@@ -94,9 +94,7 @@ fn fill_buffer(
             return check(py, core, this, Err(raised), "Fatal error: protocol.get_buffer() call failed.");
         }
     };
-    if this.conn_lost.get() > 0 {
-        return Ok(());
-    }
+    // One that closed the connection meanwhile gets what is there all the same, as on asyncio: the socket is still open.
     let mut buffer = match Buffer::writable(&buffer) {
         Ok(buffer) => buffer,
         Err(raised) => {

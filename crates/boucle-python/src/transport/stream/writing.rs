@@ -100,6 +100,13 @@ pub(super) fn write_lines(py: Python<'_>, this: This<'_, StreamTransport>, args:
         return flow::lost_write(py, &this.conn_lost);
     }
     pieces.into_iter().for_each(|piece| queue(this, piece));
+    if this.blocked.get() && imports::get(py).writelines_tries {
+        let tried = this.core.with(|core| this.watcher.with(|watcher| ready(py, core, this, watcher)));
+        tried.flatten().unwrap_or(Ok(()))?;
+        if !this.blocked.get() {
+            return Ok(());
+        }
+    }
     written(py, this, imports::get(py).writelines_pauses)
 }
 
@@ -205,14 +212,17 @@ pub(super) fn ready(
     if this.conn_lost.get() > 0 || !this.blocked.get() || !send(py, this)? {
         return Ok(());
     }
-    // May write more, which is queued.
     let size = this.outgoing.borrow().len();
+    if size == 0 {
+        this.blocked.set(false);
+        watcher.want_write(core, &this.to_owned(), false)?;
+    }
+    // May write more, which is tried at once if nothing waits.
     this.flow.shrank(py, size, || parties(this))?;
-    if !this.outgoing.borrow().is_empty() {
+    send_put_off(py, this)?;
+    if this.conn_lost.get() > 0 || !this.outgoing.borrow().is_empty() {
         return Ok(());
     }
-    this.blocked.set(false);
-    watcher.want_write(core, &this.to_owned(), false)?;
     if let Some(waiter) = this.empty_waiter.get() {
         waiter.any(py).call_method1(intern!(py, "set_result"), (py.None(),))?;
     }
