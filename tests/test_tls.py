@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 import os
 import ssl
 
@@ -123,6 +124,46 @@ def test_the_protocol_can_be_changed(loop):
         assert not client.data
         await close(other, server)
         assert client.events == ["made"]
+
+    run(loop, main())
+
+
+def test_a_write_that_must_wait_for_the_peer_is_repeated_with_the_same_bytes(loop):
+    attempts = []
+
+    class Renegotiating(ssl.SSLObject):
+        """Wants to read before it writes, now and then, as while the peer renegotiates; and writes little at a time."""
+
+        waits = False
+
+        def write(self, data):
+            attempts.append(bytes(data))
+            if self.waits:
+                raise ssl.SSLWantReadError
+            return super().write(memoryview(data)[:70_000])
+
+    async def main():
+        context = client_context()
+        context.sslobject_class = Renegotiating
+        server, client = await connect(loop, client=context)
+        pieces = [b"one", b"two", os.urandom(100_000), b"three", os.urandom(20_000), b"four"]
+        for piece in pieces:
+            Renegotiating.waits = True
+            client.transport.write(piece)
+        assert client.transport.get_write_buffer_size() == sum(map(len, pieces))
+        assert not server.data
+        for former, attempt in itertools.pairwise(attempts):
+            assert attempt.startswith(former)
+        # What comes makes it try again.
+        server.transport.write(b"go on")
+        await client.until(lambda: client.data)
+        assert client.transport.get_write_buffer_size() == sum(map(len, pieces))
+        Renegotiating.waits = False
+        server.transport.write(b"go on")
+        await server.until(lambda: len(server.data) >= sum(map(len, pieces)))
+        assert server.data == b"".join(pieces)
+        assert client.transport.get_write_buffer_size() == 0
+        await close(client, server)
 
     run(loop, main())
 

@@ -100,6 +100,22 @@ def test_writes_after_close_are_ignored_and_logged_from_the_sixth_on(loop, caplo
         run(loop, main())
 
 
+def test_a_large_write_to_a_peer_that_is_gone_is_no_flood_of_warnings(loop, caplog):
+    async def main():
+        server, client = await connect(loop)
+        # The client does not see the end before it writes.
+        client.transport._ssl_protocol._transport.pause_reading()
+        server.transport.abort()
+        await server.lost
+        with caplog.at_level(logging.WARNING, "asyncio"):
+            for _ in range(3):
+                client.transport.write(bytes(BIG))
+        await client.lost
+        assert not caplog.records
+
+    run(loop, main())
+
+
 def test_data_that_waits_for_a_paused_reader_is_delivered_after_the_peer_has_gone(loop):
     async def main():
         server, client = await connect(loop)

@@ -4,12 +4,13 @@ asyncio does the same in two places: where a connection begins with TLS (``_make
 over to it (``start_tls``). Both take ``ssl_shutdown_timeout`` on every Python; asyncio's know it from 3.11 on.
 """
 
+import asyncio
 import ssl
 
 from ._boucle import SSLProtocol
 
 
-class TLS:
+class TLS(asyncio.BaseEventLoop):
     """The part of a loop that makes TLS connections."""
 
     def _make_ssl_transport(
@@ -26,7 +27,7 @@ class TLS:
         ssl_handshake_timeout=None,
         ssl_shutdown_timeout=None,
     ):
-        self._ensure_fd_no_transport(rawsock)
+        self._ensure_fd_no_transport(rawsock)  # type: ignore[attr-defined]
         ssl_protocol = SSLProtocol(
             self,
             protocol,
@@ -38,7 +39,9 @@ class TLS:
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
         transport = ssl_protocol._app_transport
-        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
+        self._make_socket_transport(  # type: ignore[attr-defined]
+            rawsock, ssl_protocol, extra=extra, server=server
+        )
         return transport
 
     async def start_tls(

@@ -62,6 +62,13 @@ pub fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Outcome> {
     Outcome::of("recv", received)
 }
 
+/// Whether a read would not block: something is there, or the end, or an error.
+pub fn is_readable(fd: RawFd) -> Result<bool> {
+    let mut byte = [0_u8; 1];
+    let peeked = rustix::net::recv(borrow(fd)?, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+    Ok(!matches!(peeked, Err(Errno::AGAIN)))
+}
+
 /// Sends bytes, in one segment where they fit. A peer that is gone is an error, not a signal.
 pub fn send(fd: RawFd, bytes: &[u8]) -> Result<Outcome> {
     Outcome::of("send", rustix::net::send(borrow(fd)?, bytes, SendFlags::NOSIGNAL))

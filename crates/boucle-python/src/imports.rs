@@ -82,6 +82,8 @@ pub(crate) struct Imports {
     pub(crate) transport_socket: Owned,
     /// What sets a waiter's result, unless it was cancelled.
     pub(crate) set_result_unless_cancelled: Owned,
+    /// Whether `writelines` of this version of asyncio may pause the protocol: it forgets to in some.
+    pub(crate) writelines_pauses: bool,
     /// `asyncio.Transport`, which our stream transports derive from.
     pub(crate) transport: Owned,
     /// `asyncio.DatagramTransport`.
@@ -112,6 +114,9 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     let base_tasks = py.import("asyncio.base_tasks")?;
     let events = py.import("asyncio.events")?;
     let socket = py.import("socket")?;
+    let write_lines =
+        py.import("asyncio.selector_events")?.getattr("_SelectorSocketTransport")?.getattr("writelines")?;
+    let called: Vec<String> = write_lines.getattr("__code__")?.getattr("co_names")?.extract()?;
     let imports = Imports {
         handle: asyncio.getattr("Handle")?.into(),
         timer_handle: asyncio.getattr("TimerHandle")?.into(),
@@ -149,6 +154,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         buffered_protocol: asyncio.getattr("BufferedProtocol")?.into(),
         transport_socket: py.import("asyncio.trsock")?.getattr("TransportSocket")?.into(),
         set_result_unless_cancelled: py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into(),
+        writelines_pauses: called.iter().any(|name| name == "_maybe_pause_protocol" || name == "write"),
         transport: asyncio.getattr("Transport")?.into(),
         datagram_transport: asyncio.getattr("DatagramTransport")?.into(),
         read_transport: asyncio.getattr("ReadTransport")?.into(),

@@ -13,6 +13,10 @@ KERNEL                 How much TCP takes before it refuses depends on when ackn
                        CARRIED_BY_TCP bytes on the way, the same is left out.
 WRITELINES_LATE        writelines on a transport that closes fails in some versions of asyncio, each with another
                        internal error (a TypeError about None, an AttributeError). Programs do not do it.
+EMPTY_PIECES           A piece of nothing stays in asyncio's buffer after writelines from 3.12 on: what is written next
+                       waits for the peer behind it. boucle drops it. Programs write no such pieces.
+AFTER_THE_LOSS         What connection_lost() itself writes may stay in asyncio's buffer for ever. How much is there once the
+                       socket is closed is not compared.
 BROKEN                 Where asyncio itself fails with an internal error, an attribute of None, a program is not judged:
                        abort() or write() after a connection whose last bytes were written late, close() inside of
                        resume_writing (asyncio then ends the connection twice), start_serving() of a server that was

@@ -9,6 +9,8 @@ FLAG = st.integers(0, 1)
 SOMETIMES = st.sampled_from([0, 0, 0, 0, 1])
 MOSTLY = st.sampled_from([1, 1, 1, 0])
 SIZE = st.sampled_from([1000, 1, 0, 65_535, 65_536, 65_537, 300_000])
+# writelines([b""]): see EMPTY_PIECES.
+PIECE = SIZE.filter(bool)
 SMALL = st.sampled_from([1, 10, 100, 1000])
 TYPE = st.sampled_from(["bytes", "bytes", "bytearray", "memoryview", "str"])
 READ = st.sampled_from([1, 100, 5000, 100_000])
@@ -68,7 +70,7 @@ _MILD = [
     _WRITE,
     _WRITE,
     _WRITE_MUCH,
-    _statement("writelines", _some(SIZE, 0, 3)),
+    _statement("writelines", _some(PIECE, 0, 3)),
     _statement("pause"),
     _statement("resume"),
     _statement("resume"),
@@ -138,7 +140,7 @@ _STREAM_READ = st.one_of(
 _STREAM_WRITE = st.one_of(
     _statement("write", SIZE),
     _statement("write", st.sampled_from([65_537, 140_000, 300_000])),
-    _statement("writelines", _some(SIZE, 0, 3)),
+    _statement("writelines", _some(PIECE, 0, 3)),
     _statement("drain"),
     _statement("drain"),
     _statement("drain"),

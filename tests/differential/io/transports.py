@@ -283,7 +283,8 @@ class Transports(World):
         transport = self.transport
         state = [transport.is_closing(), transport.is_reading(), transport.can_write_eof()]
         if not self._mixed:
-            state.append(transport.get_write_buffer_size())
+            # AFTER_THE_LOSS
+            state.append("gone" if self._closed() else transport.get_write_buffer_size())
         return state
 
     def _healthy(self):

@@ -17,15 +17,17 @@ use std::cell::Cell;
 use std::os::fd::RawFd;
 
 use boucle_core::reactor::{Event, Interest, Reactor as _, Token};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyString, PyTuple};
 
 use super::LoopCore;
 use super::watch::Source as Registered;
 use crate::errors::to_py_err;
+use crate::imports;
 use crate::raw::class::{Builder, Collected, Finalized, Visit, WeakList};
 use crate::raw::freelist::Freelist;
-use crate::raw::{Class, ObjectCell, Owned, Result, This, TypeCell, getter, unary};
+use crate::raw::{Class, ObjectCell, Owned, Raised, Result, This, TypeCell, getter, unary};
 
 /// What waits for a descriptor.
 pub(crate) trait Source: Class {
@@ -57,6 +59,8 @@ pub(crate) struct Watcher {
     /// What was reported and is to be acted on.
     reported: Cell<Sides>,
     hung_up: Cell<bool>,
+    /// Whether a read took as much as it could, so that nobody knows whether anything is left.
+    doubtful: Cell<bool>,
     queued: Cell<bool>,
 }
 
@@ -126,6 +130,8 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .doc(c"What stands between a transport and the kernel. Queued where asyncio would queue a handle.")
         .properties([
             crate::raw::method::property(c"_callback", getter!(Watcher, "_callback", source), None),
+            crate::raw::method::property(c"_args", getter!(Watcher, "_args", no_arguments), None),
+            crate::raw::method::property(c"_source_traceback", getter!(Watcher, "_source_traceback", nothing), None),
             crate::raw::method::property(c"_cancelled", getter!(Watcher, "_cancelled", is_void), None),
         ])
         .slot(pyo3::ffi::Py_tp_repr, unary!(Watcher, "__repr__", repr))
@@ -136,6 +142,14 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
 
 fn source(_: Python<'_>, this: This<'_, Watcher>) -> Result<Option<Owned>> {
     Ok(this.source.get())
+}
+
+fn no_arguments(py: Python<'_>, _: This<'_, Watcher>) -> Result<Owned> {
+    Ok(PyTuple::empty(py).into_any().into())
+}
+
+fn nothing(py: Python<'_>, _: This<'_, Watcher>) -> Result<Owned> {
+    Ok(Owned::none(py))
 }
 
 fn is_void(_: Python<'_>, this: This<'_, Watcher>) -> Result<bool> {
@@ -219,6 +233,7 @@ impl Watcher {
     pub(super) fn note(&self, event: Option<Event>) -> bool {
         let news = match event {
             Some(event) => {
+                self.doubtful.set(self.doubtful.get() && !event.readable);
                 self.hung_up.set(self.hung_up.get() || event.hung_up);
                 Sides { read: event.readable, write: event.writable }
             }
@@ -249,6 +264,16 @@ impl Watcher {
     /// Nothing more can be read until the kernel reports again.
     pub(crate) fn used_up_read(&self) {
         self.ready.set(Sides { read: false, ..self.ready.get() });
+    }
+
+    /// A read took as much as it could: there may be more, or not.
+    pub(crate) fn may_have_read_all(&self) {
+        self.doubtful.set(true);
+    }
+
+    /// Whether what is reported as readable may be empty. Asked once a read.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.doubtful.replace(false)
     }
 
     /// Nothing more can be written until the kernel reports again.
@@ -344,7 +369,22 @@ pub(super) fn run(py: Python<'_>, core: This<'_, LoopCore>, watcher: This<'_, Wa
     let result = step(py, core, &source, watcher);
     watcher.reported.set(Sides::default());
     watcher.report_again(core);
-    result
+    match result {
+        Ok(()) => Ok(()),
+        Err(raised) => report_failure(py, core, watcher, raised),
+    }
+}
+
+/// A step has raised: the exception handler is told, as about any callback, but for what ends the program.
+#[cold]
+fn report_failure(py: Python<'_>, core: This<'_, LoopCore>, watcher: This<'_, Watcher>, raised: Raised) -> Result<()> {
+    let exception = raised.take_value(py);
+    if imports::ends_the_program(py, &exception) {
+        return Err(Raised::put_back(py, exception));
+    }
+    let watcher = watcher.to_owned();
+    core.to_owned().any(py).call_method1(intern!(py, "_callback_failed"), (watcher.any(py), exception.any(py)))?;
+    Ok(())
 }
 
 /// The number of the code that a queued watcher runs.

@@ -232,9 +232,9 @@ pub(crate) struct Builder<T> {
     methods: Vec<ffi::PyMethodDef>,
     properties: Vec<ffi::PyGetSetDef>,
     members: Vec<ffi::PyMemberDef>,
-    base: *mut ffi::PyTypeObject,
+    pub(super) base: *mut ffi::PyTypeObject,
     /// A second class that it derives from, which adds no fields.
-    second_base: *mut ffi::PyTypeObject,
+    pub(super) second_base: *mut ffi::PyTypeObject,
     /// What `await` steps, see [`Builder::awaited_in_place`].
     next: Option<ffi::iternextfunc>,
     class: PhantomData<T>,
@@ -284,28 +284,6 @@ impl<T: Class> Builder<T> {
     /// `T` is `repr(C)` and its first field is the base's value.
     pub(crate) unsafe fn derived_from<B: Class>(mut self) -> Self {
         self.base = B::class().get();
-        self
-    }
-
-    /// The Python class it derives from, whose instances hold exactly one reference, in a slot: the first field of `T`
-    /// takes its place.
-    ///
-    /// # Safety
-    ///
-    /// `T` is `repr(C)` and its first field is an [`ObjectCell`].
-    pub(crate) unsafe fn derived_from_python(mut self, base: &Owned) -> Self {
-        let class: *mut ffi::PyTypeObject = base.as_ptr().cast();
-        // SAFETY: the caller passes a class, which is alive.
-        let size = unsafe { (*class).tp_basicsize } as usize;
-        assert_eq!(size, offset_of!(Instance<T>, value) + size_of::<ObjectCell>(), "the base class has another layout");
-        self.base = class;
-        self
-    }
-
-    /// A second Python class it derives from, after the first, whose instances hold nothing more than the first's: the
-    /// interpreter refuses another one. The caller holds it until the class is made.
-    pub(crate) fn and_from_python(mut self, base: &Owned) -> Self {
-        self.second_base = base.as_ptr().cast();
         self
     }
 

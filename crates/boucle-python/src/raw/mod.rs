@@ -17,13 +17,14 @@
 //!   content out instead of dropping it.
 
 pub(crate) mod args;
-pub(crate) mod bytes;
 pub(crate) mod buffer;
+pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod class;
 pub(crate) mod freelist;
 pub(crate) mod gil;
 pub(crate) mod guard;
+mod inherit;
 pub(crate) mod list;
 pub(crate) mod method;
 pub(crate) mod object;

@@ -84,7 +84,7 @@ pub(super) fn say_goodbye(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result
         return callbacks::soon(py, this, intern!(py, "_proceed"));
     }
     match unwrap(py, this) {
-        _ if this.ended.get() => Ok(()),
+        Ok(_) if this.ended.get() => Ok(()),
         Ok(Progress::Done(())) => {
             writing::process_outgoing(py, this)?;
             callbacks::eof_received(py, this)?;

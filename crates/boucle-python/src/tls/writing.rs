@@ -113,9 +113,18 @@ fn encrypt(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
         drop(advance(py, this, count));
         if this.backlog_size.get() > 0 {
             flush(py, this)?;
+            if lower_is_closing(py, this)? {
+                // The slice could not be sent: the connection is about to be lost, and the rest with it.
+                break;
+            }
         }
     }
     Ok(())
+}
+
+fn lower_is_closing(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<bool> {
+    let Some(lower) = this.lower.get() else { return Ok(true) };
+    Ok(vector::method(py, &lower, intern!(py, "is_closing"), &[])?.any(py).is_truthy()?)
 }
 
 impl SSLProtocol {

@@ -126,9 +126,8 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .properties(attributes::properties())
         .slot(ffi::Py_tp_repr, unary!(DatagramTransport, "__repr__", attributes::repr))
         .finalized();
-    // SAFETY: the value is `repr(C)` and begins with an `ObjectCell`.
-    let class = unsafe { class.derived_from_python(&imports::get(py).datagram_transport) };
-    class.and_from_python(&imports::get(py).transport).without_constructor().build(py)
+    let bases = [&imports::get(py).datagram_transport, &imports::get(py).transport];
+    class.derived_from_python(&bases, |value| &value.extra).without_constructor().build(py)
 }
 
 /// `_make_datagram_transport(sock, protocol, address=None, waiter=None, extra=None)`.

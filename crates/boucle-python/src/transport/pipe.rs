@@ -108,18 +108,6 @@ fn begin<T: Tied>(
     ties::begin(py, this, reads, wanted.waiter.as_ref())
 }
 
-/// The beginning of a repr: the class, how far it is, the descriptor.
-fn words<T: Tied>(py: Python<'_>, this: This<'_, T>) -> Result<String> {
-    let ties = this.ties();
-    let class = this.to_owned().any(py).get_type().name()?.to_string();
-    let state = match (ties.has_let_go(), ties.closing.get()) {
-        (true, _) => " closed",
-        (false, true) => " closing",
-        (false, false) => "",
-    };
-    Ok(format!("<{class}{state} fd={}", ties.fd()))
-}
-
 /// How a repr goes on: whether it waits for its descriptor; without a loop, whether it is open.
 fn state<T: Tied>(py: Python<'_>, this: This<'_, T>, waits: bool) -> Result<&'static str> {
     let ties = this.ties();

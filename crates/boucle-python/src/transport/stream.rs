@@ -153,8 +153,8 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .properties(attributes::properties())
         .slot(ffi::Py_tp_repr, unary!(StreamTransport, "__repr__", attributes::repr))
         .finalized();
-    // SAFETY: the value is `repr(C)` and begins with an `ObjectCell`.
-    let class = unsafe { class.derived_from_python(&imports::get(py).transport) }.without_constructor().build(py)?;
+    let bases = [&imports::get(py).transport];
+    let class = class.derived_from_python(&bases, |value| &value.extra).without_constructor().build(py)?;
     let class_object = class.any(py);
     class_object.setattr(intern!(py, "_start_tls_compatible"), true)?;
     let mode = py.import("asyncio.constants")?.getattr(intern!(py, "_SendfileMode"))?;

@@ -20,6 +20,7 @@ use super::report::{self, Parties};
 use crate::imports;
 use crate::loop_core::source::{Source, Watcher};
 use crate::loop_core::{LoopCore, tasks};
+use crate::raw::args::Arg;
 use crate::raw::call::{self, copy_context, enter_context, exit_context};
 use crate::raw::class::MaybeInstance;
 use crate::raw::guard::afterwards;
@@ -181,6 +182,18 @@ pub(super) fn soon<T: Tied>(py: Python<'_>, this: This<'_, T>, function: &Owned,
     scheduled.unwrap_or(Ok(()))
 }
 
+/// The beginning of a repr: the class, how far it is, the descriptor.
+pub(super) fn words<T: Tied>(py: Python<'_>, this: This<'_, T>) -> Result<String> {
+    let ties = this.ties();
+    let class = this.to_owned().any(py).get_type().name()?.to_string();
+    let state = match (ties.has_let_go(), ties.closing.get()) {
+        (true, _) => " closed",
+        (false, true) => " closing",
+        (false, false) => "",
+    };
+    Ok(format!("<{class}{state} fd={}", ties.fd()))
+}
+
 /// Whom a report about this transport is about; nobody once the connection is lost.
 pub(super) fn parties<T: Tied>(this: This<'_, T>) -> Option<Parties> {
     Some(Parties { owner: this.ties().owner()?, transport: this.to_owned(), protocol: this.ties().protocol() })
@@ -268,7 +281,7 @@ pub(super) fn set_protocol<T: Tied>(py: Python<'_>, this: This<'_, T>, args: Arg
 
 /// `_call_connection_lost(exc)`.
 pub(super) fn call_connection_lost<T: Tied>(py: Python<'_>, this: This<'_, T>, args: Args<'_>) -> Result<()> {
-    let exception = args.get(0).map_or_else(|| Owned::none(py), |exception| exception.to_owned());
+    let exception = args.get(0).map_or_else(|| Owned::none(py), Arg::to_owned);
     tell_lost(py, this, &exception)
 }
 

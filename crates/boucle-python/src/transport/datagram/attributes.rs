@@ -11,20 +11,14 @@ use crate::raw::{Owned, Result, This, getter, method};
 
 /// As asyncio's, with our name.
 pub(super) fn repr(py: Python<'_>, this: This<'_, DatagramTransport>) -> Result<Owned> {
-    let object = this.to_owned();
-    let mut text = format!("<{}", object.any(py).get_type().name()?);
-    if this.ties.has_let_go() {
-        text.push_str(" closed");
-    } else if this.ties.closing.get() {
-        text.push_str(" closing");
-    }
-    text.push_str(&format!(" fd={}", this.ties.fd()));
-    if this.ties.has_open_loop(py)? {
+    let words = ties::words(py, this)?;
+    let text = if this.ties.has_open_loop(py)? {
         let (read, write) = this.ties.waits();
         let word = |waits| if waits { "polling" } else { "idle" };
-        text.push_str(&format!(" read={} write=<{}, bufsize={}>", word(read), word(write), this.size.get()));
-    }
-    text.push('>');
+        format!("{words} read={} write=<{}, bufsize={}>>", word(read), word(write), this.size.get())
+    } else {
+        format!("{words}>")
+    };
     Ok(PyString::new(py, &text).into_any().into())
 }
 

@@ -13,6 +13,7 @@ use super::address;
 use super::{DatagramTransport, fail};
 use crate::errors::to_py_err;
 use crate::imports;
+use crate::raw::args::Arg;
 use crate::raw::guard::value_of;
 use crate::raw::{Args, Owned, Raised, Result, This, call};
 
@@ -53,7 +54,7 @@ impl Failure {
 pub(super) fn send_to(py: Python<'_>, this: This<'_, DatagramTransport>, args: Args<'_>) -> Result<()> {
     let [data, addr] = args.named(py, "sendto", ["data", "addr"])?;
     // `None` as the data is a wrong type, not a missing argument.
-    let Some(data) = data.or_else(|| args.get(0).map(|data| data.to_owned())) else {
+    let Some(data) = data.or_else(|| args.get(0).map(Arg::to_owned)) else {
         return Err(PyTypeError::new_err("sendto() missing 1 required positional argument: 'data'").into());
     };
     payload::check(py, &data)?;
@@ -139,7 +140,8 @@ fn put_by_object(
 /// Whether the socket is connected, as `get_extra_info` has it.
 fn has_peer(py: Python<'_>, this: This<'_, DatagramTransport>) -> Result<bool> {
     let Some(extra) = this.extra.get() else { return Ok(false) };
-    let Ok(extra) = extra.any(py).cast::<PyDict>().map(|extra| extra.to_owned()) else { return Ok(false) };
+    let extra = extra.any(py);
+    let Ok(extra) = extra.cast::<PyDict>() else { return Ok(false) };
     Ok(extra.get_item(intern!(py, "peername"))?.map_or(Ok(false), |peer| peer.is_truthy())?)
 }
 

@@ -12,7 +12,7 @@ use pyo3::{ffi, intern};
 
 use super::super::report;
 use super::super::ties::{self, Tied, Ties};
-use super::{Wanted, begin, get_pipe, set_pipe, state, words};
+use super::{Wanted, begin, get_pipe, set_pipe, state};
 use crate::errors::to_py_err;
 use crate::imports;
 use crate::loop_core::LoopCore;
@@ -93,8 +93,8 @@ pub(super) fn initialise(py: Python<'_>) -> Result<Owned> {
         .properties(properties())
         .slot(ffi::Py_tp_repr, unary!(ReadPipeTransport, "__repr__", repr))
         .finalized();
-    // SAFETY: the value is `repr(C)` and begins with an `ObjectCell`.
-    unsafe { class.derived_from_python(&imports::get(py).read_transport) }.without_constructor().build(py)
+    let bases = [&imports::get(py).read_transport];
+    class.derived_from_python(&bases, |value| &value.extra).without_constructor().build(py)
 }
 
 /// Makes an instance.
@@ -186,7 +186,7 @@ fn close(py: Python<'_>, this: This<'_, ReadPipeTransport>) -> Result<()> {
 /// As asyncio's, with our name.
 fn repr(py: Python<'_>, this: This<'_, ReadPipeTransport>) -> Result<Owned> {
     let (reads, _) = this.ties.waits();
-    let text = format!("{}{}>", words(py, this)?, state(py, this, reads)?);
+    let text = format!("{}{}>", ties::words(py, this)?, state(py, this, reads)?);
     Ok(PyString::new(py, &text).into_any().into())
 }
 

@@ -19,11 +19,12 @@ use super::super::flow::{self, Flow};
 use super::super::payload::{self, Payload};
 use super::super::report;
 use super::super::ties::{self, Tied, Ties};
-use super::{Kind, Wanted, begin, get_pipe, set_pipe, state, words};
+use super::{Kind, Wanted, begin, get_pipe, set_pipe, state};
 use crate::errors::to_py_err;
 use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::loop_core::source::{Source, Watcher};
+use crate::raw::args::Arg;
 use crate::raw::bytes::Bytes;
 use crate::raw::class::{Attributes, Builder, Collected, Finalized, Visit, WeakList};
 use crate::raw::freelist::Freelist;
@@ -109,8 +110,8 @@ pub(super) fn initialise(py: Python<'_>) -> Result<Owned> {
         .properties(properties())
         .slot(ffi::Py_tp_repr, unary!(WritePipeTransport, "__repr__", repr))
         .finalized();
-    // SAFETY: the value is `repr(C)` and begins with an `ObjectCell`.
-    unsafe { class.derived_from_python(&imports::get(py).transport) }.without_constructor().build(py)
+    let bases = [&imports::get(py).transport];
+    class.derived_from_python(&bases, |value| &value.extra).without_constructor().build(py)
 }
 
 /// Makes an instance.
@@ -160,7 +161,7 @@ fn at_hang_up(py: Python<'_>, this: This<'_, WritePipeTransport>) -> Result<()> 
 fn write(py: Python<'_>, this: This<'_, WritePipeTransport>, args: Args<'_>) -> Result<()> {
     let [data] = args.named(py, "write", ["data"])?;
     // `None` is a wrong type, not a missing argument.
-    let Some(data) = data.or_else(|| args.get(0).map(|data| data.to_owned())) else {
+    let Some(data) = data.or_else(|| args.get(0).map(Arg::to_owned)) else {
         return Err(PyTypeError::new_err("write() missing 1 required positional argument: 'data'").into());
     };
     if !payload::is_bytes_like(py, &data) {
@@ -255,11 +256,12 @@ fn fail(py: Python<'_>, this: This<'_, WritePipeTransport>, exception: &Owned) -
 /// As asyncio's, with our name.
 fn repr(py: Python<'_>, this: This<'_, WritePipeTransport>) -> Result<Owned> {
     let (_, writes) = this.ties.waits();
-    let mut text = format!("{}{}", words(py, this)?, state(py, this, writes)?);
-    if !this.ties.has_let_go() && this.ties.has_open_loop(py)? {
-        text.push_str(&format!(" bufsize={}", this.outgoing.borrow().len()));
-    }
-    text.push('>');
+    let (words, state) = (ties::words(py, this)?, state(py, this, writes)?);
+    let text = if !this.ties.has_let_go() && this.ties.has_open_loop(py)? {
+        format!("{words}{state} bufsize={}>", this.outgoing.borrow().len())
+    } else {
+        format!("{words}{state}>")
+    };
     Ok(PyString::new(py, &text).into_any().into())
 }
 

@@ -83,6 +83,11 @@ fn fill_buffer(
     watcher: This<'_, Watcher>,
     protocol: &Owned,
 ) -> Result<()> {
+    // The protocol is not asked for a buffer in vain, as it would not be on asyncio.
+    if watcher.is_doubtful() && !socket::is_readable(this.fd.get()).unwrap_or(true) {
+        watcher.used_up_read();
+        return Ok(());
+    }
     let buffer = match get_buffer(py, protocol) {
         Ok(buffer) => buffer,
         Err(raised) => {
@@ -101,10 +106,9 @@ fn fill_buffer(
     };
     let outcome = socket::receive(this.fd.get(), buffer.bytes_mut());
     if let Ok(Outcome::Done(count)) = outcome
-        && count < buffer.len()
         && !watcher.hung_up()
     {
-        watcher.used_up_read();
+        if count < buffer.len() { watcher.used_up_read() } else { watcher.may_have_read_all() }
     }
     drop(buffer);
     // It may have been replaced when it was asked for its buffer.

@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use super::super::{flow, payload};
 use super::{StreamTransport, closing, parties};
 use crate::errors::to_py_err;
+use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::loop_core::source::Watcher;
 use crate::raw::args::Arg;
@@ -63,7 +64,7 @@ fn write_one(py: Python<'_>, this: This<'_, StreamTransport>, data: Arg<'_>) -> 
         return flow::lost_write(py, &this.conn_lost);
     }
     queue(this, piece);
-    written(py, this)
+    written(py, this, true)
 }
 
 /// A copy of memory that may change. A memory that is scattered fails as it would in `socket.send`.
@@ -99,7 +100,7 @@ pub(super) fn write_lines(py: Python<'_>, this: This<'_, StreamTransport>, args:
         return flow::lost_write(py, &this.conn_lost);
     }
     pieces.into_iter().for_each(|piece| queue(this, piece));
-    written(py, this)
+    written(py, this, imports::get(py).writelines_pauses)
 }
 
 fn queue(this: This<'_, StreamTransport>, piece: Bytes) {
@@ -107,11 +108,12 @@ fn queue(this: This<'_, StreamTransport>, piece: Bytes) {
     drop(empty);
 }
 
-/// Something was queued: it waits for the descriptor, or for the end of the step, or leaves now.
-fn written(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
+/// Something was queued: it waits for the descriptor, or for the end of the step, or leaves now. `pauses` says whether the
+/// protocol may have to pause.
+fn written(py: Python<'_>, this: This<'_, StreamTransport>, pauses: bool) -> Result<()> {
     let size = this.outgoing.borrow().len();
     if this.blocked.get() {
-        return this.flow.grew(py, size, || parties(this));
+        return if pauses { this.flow.grew(py, size, || parties(this)) } else { Ok(()) };
     }
     let small = size < LARGE && size <= this.flow.high();
     if small && this.core.with(|core| core.may_put_off()) == Some(true) {
@@ -120,17 +122,17 @@ fn written(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
         }
         return Ok(());
     }
-    attempt(py, this)
+    attempt(py, this, pauses)
 }
 
 /// Sends what was put off, before something that a program could learn from. Afterwards the buffer holds what the kernel
 /// did not take.
 pub(super) fn send_put_off(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
-    if this.put_off.replace(false) && !this.blocked.get() { attempt(py, this) } else { Ok(()) }
+    if this.put_off.replace(false) && !this.blocked.get() { attempt(py, this, true) } else { Ok(()) }
 }
 
 /// The first attempt to send what is queued.
-fn attempt(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
+fn attempt(py: Python<'_>, this: This<'_, StreamTransport>, pauses: bool) -> Result<()> {
     this.put_off.set(false);
     if this.outgoing.borrow().is_empty() {
         return Ok(());
@@ -144,7 +146,7 @@ fn attempt(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
     }
     this.blocked.set(true);
     want(this, true)?;
-    this.flow.grew(py, size, || parties(this))
+    if pauses { this.flow.grew(py, size, || parties(this)) } else { Ok(()) }
 }
 
 /// Tries once to send. Whether the connection still stands.
