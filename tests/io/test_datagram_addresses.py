@@ -4,9 +4,9 @@ import re
 import socket
 
 import pytest
-from endpoints import endpoint, until
 
 from conftest import run_turns
+from endpoints import endpoint, until
 
 
 def exception_of(function, *args):

@@ -9,10 +9,10 @@ import sys
 import weakref
 
 import pytest
-from endpoints import Recorder, endpoint, until
 
 import boucle
 from conftest import FailureError, run_turns
+from endpoints import Recorder, endpoint, until
 
 # The versions whose datagram transports can pause.
 PAUSES = sys.version_info >= (3, 11)
