@@ -52,8 +52,8 @@ if os.environ.get("BOUCLE_DOWNSTREAM") == "boucle":
 
     boucle.install()
     asyncio.EventLoop = boucle.Loop
-    if "BOUCLE_DOWNSTREAM_SELECTOR" in os.environ:
-        asyncio.SelectorEventLoop = boucle.Loop
+    if "BOUCLE_DOWNSTREAM_NAMES" in os.environ:
+        asyncio.SelectorEventLoop = asyncio.DefaultEventLoopPolicy._loop_factory = boucle.Loop
 """
 
 
@@ -67,7 +67,7 @@ class Suite:
     requirements: tuple  # what its tests need, as arguments of pip in the folder of the sources
     options: tuple  # of pytest
     on_purpose: dict = field(default_factory=dict)  # tests with another outcome on boucle, and why
-    names_selector: bool = False  # asks for asyncio.SelectorEventLoop by name, which is ours then
+    names_classes: bool = False  # asks for asyncio's loop or policy by name, which are ours then
     installed_tests: bool = False  # the tests are a part of the package, which was built from the sources
 
 
@@ -101,8 +101,14 @@ UVICORN = (
     "zttp==0.0.35",
 )
 TORNADO = ("--no-binary", "tornado", "pytest==9.2.0", "pytest-timeout==2.4.0")
-# Files that the package's own runner takes, too; and no configuration of a folder above.
-TORNADOS_TESTS = ("--rootdir=.", "--config-file=/dev/null", "--override-ini=python_files=*_test.py", "tornado/test")
+# What the package's own runner takes, and as quietly; and no configuration of a folder above.
+TORNADOS_TESTS = (
+    "--rootdir=.",
+    "--config-file=/dev/null",
+    "--override-ini=python_files=*_test.py",
+    "--downstream-quiet=tornado.access",
+    "tornado/test",
+)
 AIOHTTP_DIFFERS = {
     "tests/test_web_functional.py::test_keepalive_expires_on_time[pyloop]": (
         "moves the loop's clock by patching time(), and timers go by the monotonic clock: docs/compatibility.md"
@@ -130,9 +136,9 @@ SUITES = [
         UVICORN,
         ("-n0", "--ignore=tests/benchmarks"),
         UVICORN_DIFFERS,
-        names_selector=True,
+        names_classes=True,
     ),
-    Suite("tornado", "tornado", "6.6.1", TORNADO, TORNADOS_TESTS, installed_tests=True),
+    Suite("tornado", "tornado", "6.6.1", TORNADO, TORNADOS_TESTS, names_classes=True, installed_tests=True),
 ]
 
 
@@ -174,7 +180,8 @@ class Installed:
 
     def _install(self, wheel):
         stamp = self._environment / "downstream.stamp"
-        digest = hashlib.sha256(repr((self._suite.version, self._suite.requirements)).encode() + wheel.read_bytes())
+        made_of = (self._suite.version, self._suite.requirements, ON_BOUCLE)
+        digest = hashlib.sha256(repr(made_of).encode() + wheel.read_bytes())
         if stamp.exists() and stamp.read_text() == digest.hexdigest():
             return
         stamp.unlink(missing_ok=True)
@@ -197,8 +204,8 @@ class Installed:
         command += ["--downstream-results", results, *options, *tests]
         environment = os.environ | {"BOUCLE_DOWNSTREAM": loop, "PYTHONPATH": str(ROOT / "tools"), "PYTEST_ADDOPTS": ""}
         environment["BOUCLE_STATS"] = str(stats)
-        if self._suite.names_selector:
-            environment["BOUCLE_DOWNSTREAM_SELECTOR"] = "1"
+        if self._suite.names_classes:
+            environment["BOUCLE_DOWNSTREAM_NAMES"] = "1"
         with output.open("wb") as printed:
             try:
                 subprocess.run(

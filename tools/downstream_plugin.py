@@ -1,6 +1,6 @@
 """A plugin of pytest that notes, for tools/downstream.py, how each test of a suite went and which loops were made.
 
-    pytest -p downstream_plugin --downstream-results FILE [--downstream-debug-off]
+    pytest -p downstream_plugin --downstream-results FILE [--downstream-debug-off] [--downstream-quiet LOGGER]
 
 The file gets a line of JSON when a test begins and one for each of its phases that says something, so that a run whose
 process dies tells how far it came.
@@ -9,6 +9,7 @@ process dies tells how far it came.
 import asyncio
 import gc
 import json
+import logging
 from collections import Counter
 
 OURS = "boucle._loop.Loop"
@@ -18,9 +19,12 @@ def pytest_addoption(parser):
     group = parser.getgroup("downstream")
     group.addoption("--downstream-results", metavar="FILE", help="where the outcomes go")
     group.addoption("--downstream-debug-off", action="store_true", help="run anyio's tests without debug mode")
+    group.addoption("--downstream-quiet", metavar="LOGGER", help="a logger whose lines would fail tests of the suite")
 
 
 def pytest_configure(config):
+    if logger := config.getoption("--downstream-quiet"):
+        logging.getLogger(logger).setLevel(logging.CRITICAL)
     if path := config.getoption("--downstream-results"):
         config.pluginmanager.register(Notes(path, config.getoption("--downstream-debug-off")), "downstream-notes")
 

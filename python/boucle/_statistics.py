@@ -22,7 +22,7 @@ class Statistics:
     def __init__(self, path):
         self._path = os.path.abspath(path)
         self._pid = os.getpid()
-        self._open = weakref.WeakSet()
+        self._open: weakref.WeakSet = weakref.WeakSet()
         self._loops = self._turns = self._steps = 0
 
     def follow(self, loop_class):
