@@ -6,12 +6,13 @@ once, and every use of it but closing it raises an error that says what to do; t
 can make a loop of its own.
 """
 
+import asyncio
 import os
 import signal
 import weakref
 from asyncio import events
 
-_loops = weakref.WeakSet()
+_loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
 def remember(loop):

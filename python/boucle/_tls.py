@@ -26,7 +26,7 @@ class TLS:
         ssl_handshake_timeout=None,
         ssl_shutdown_timeout=None,
     ):
-        self._ensure_fd_no_transport(rawsock)  # type: ignore[attr-defined]
+        self._ensure_fd_no_transport(rawsock)
         ssl_protocol = SSLProtocol(
             self,
             protocol,
@@ -38,9 +38,7 @@ class TLS:
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
         transport = ssl_protocol._app_transport
-        self._make_socket_transport(  # type: ignore[attr-defined]
-            rawsock, ssl_protocol, extra=extra, server=server
-        )
+        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
         return transport
 
     async def start_tls(

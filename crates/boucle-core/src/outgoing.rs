@@ -58,6 +58,7 @@ impl<P: AsRef<[u8]>> Outgoing<P> {
     }
 
     /// Takes everything out.
+    #[must_use]
     pub fn take(&mut self) -> Self {
         std::mem::take(self)
     }
@@ -194,7 +195,9 @@ mod tests {
     fn more_pieces_than_one_call_takes_leave_in_several() {
         let (one, _other) = UnixStream::pair().unwrap();
         let mut outgoing = Outgoing::default();
-        (0..socket::MOST_PIECES + 1).for_each(|_| drop(outgoing.push(b"x")));
+        for _ in 0..=socket::MOST_PIECES {
+            outgoing.push(b"x");
+        }
         let mut done = Vec::new();
         assert_eq!(outgoing.send(one.as_raw_fd(), &mut done), Ok(Outcome::Done(socket::MOST_PIECES)));
         assert_eq!(outgoing.send(one.as_raw_fd(), &mut done), Ok(Outcome::Done(1)));

@@ -178,12 +178,7 @@ fn repr(py: Python<'_>, this: This<'_, Watcher>) -> Result<Owned> {
 
 impl Watcher {
     /// Makes a watcher for a source, which wants nothing yet.
-    pub(crate) fn new<S: Source>(
-        py: Python<'_>,
-        source: This<'_, S>,
-        fd: RawFd,
-        manner: Manner,
-    ) -> Result<Owned> {
+    pub(crate) fn make<S: Source>(py: Python<'_>, source: This<'_, S>, fd: RawFd, manner: Manner) -> Result<Owned> {
         fn step<S: Source>(
             py: Python<'_>,
             core: This<'_, LoopCore>,

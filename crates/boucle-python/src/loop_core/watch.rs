@@ -378,8 +378,7 @@ fn watches(py: Python<'_>, this: This<'_, LoopCore>) -> Result<Owned> {
     let rows = watches.iter().map(|(fd, watch)| {
         let [given, reader, writer] =
             [&watch.given, &watch.reader, &watch.writer].map(|object| object.as_ref().map(|object| object.any(py)));
-        let given =
-            given.map_or_else(|| fd.into_pyobject(py).map(|fd| fd.into_any().into()), |given| Ok(given.to_owned()));
+        let given = given.map_or_else(|| fd.into_pyobject(py).map(Bound::into_any), |given| Ok(given.to_owned()));
         (*fd, given.ok(), reader, writer)
     });
     Ok(PyList::new(py, rows.collect::<Vec<_>>())?.into_any().into())

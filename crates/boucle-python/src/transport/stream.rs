@@ -183,7 +183,7 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
         socket::set_no_delay(fd).map_err(|error| to_py_err(&error))?;
     }
     let manner = if family == socket::UNIX { Manner::Edges } else { Manner::LastingEdges };
-    let watcher = Watcher::new(py, this, fd, manner)?;
+    let watcher = Watcher::make(py, this, fd, manner)?;
     drop(this.watcher.replace(Some(watcher)));
     drop(this.core.replace(Some(core.to_owned())));
     for (cell, content) in [

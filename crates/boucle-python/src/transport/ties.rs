@@ -147,7 +147,7 @@ pub(super) fn tie<T: Tied>(
 ) -> Result<()> {
     let ties = this.ties();
     let context = copy_context(py)?;
-    let watcher = Watcher::new(py, this, fd, Manner::Levels)?;
+    let watcher = Watcher::make(py, this, fd, Manner::Levels)?;
     ties.fd.set(fd);
     drop(ties.watcher.replace(Some(watcher)));
     drop(ties.core.replace(Some(core.to_owned())));

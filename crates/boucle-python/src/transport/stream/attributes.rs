@@ -18,13 +18,15 @@ pub(super) fn repr(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<Ow
     } else if this.closing.get() {
         text.push_str(" closing");
     }
-    text.push_str(&format!(" fd={}", this.fd.get()));
+    text.push_str(" fd=");
+    text.push_str(&this.fd.get().to_string());
     let wants = this.watcher.with(|watcher| (watcher.wants_read(), watcher.wants_write()));
     if let Some((read, write)) = wants {
         let word = |wants| if wants { "polling" } else { "idle" };
         // Looking changes nothing: what was put off counts as sent.
         let size = if this.blocked.get() { this.outgoing.borrow().len() } else { 0 };
-        text.push_str(&format!(" read={} write=<{}, bufsize={size}>", word(read), word(write)));
+        let [read, write, size] = [word(read), word(write), &size.to_string()];
+        text.extend([" read=", read, " write=<", write, ", bufsize=", size, ">"]);
     }
     text.push('>');
     Ok(PyString::new(py, &text).into_any().into())

@@ -7,6 +7,7 @@ use super::super::report;
 use super::{StreamTransport, detach, parties, soon, writing};
 use crate::imports;
 use crate::loop_core::LoopCore;
+use crate::raw::args::Arg;
 use crate::raw::call;
 use crate::raw::guard::afterwards;
 use crate::raw::{Args, Owned, Raised, Result, This};
@@ -36,7 +37,7 @@ pub(super) fn abort(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<(
 
 /// `_force_close(exc)`.
 pub(super) fn force_close_with(py: Python<'_>, this: This<'_, StreamTransport>, args: Args<'_>) -> Result<()> {
-    let exception = args.get(0).map_or_else(|| Owned::none(py), |exception| exception.to_owned());
+    let exception = args.get(0).map_or_else(|| Owned::none(py), Arg::to_owned);
     force_close(py, this, &exception)
 }
 
@@ -119,7 +120,7 @@ fn fail_waiter(py: Python<'_>, waiter: &Owned) -> Result<()> {
 
 /// `_call_connection_lost(exc)`.
 pub(super) fn call_connection_lost(py: Python<'_>, this: This<'_, StreamTransport>, args: Args<'_>) -> Result<()> {
-    let exception = args.get(0).map(|exception| exception.to_owned());
+    let exception = args.get(0).map(Arg::to_owned);
     lose(py, this, exception.as_ref())
 }
 

@@ -175,8 +175,8 @@ fn check(
     returned: Result<Owned>,
     message: &str,
 ) -> Result<()> {
-    match returned {
-        Ok(_) => Ok(()),
+    match returned.map(drop) {
+        Ok(()) => Ok(()),
         Err(raised) => {
             let exception = report::catch(py, raised)?;
             closing::fail(py, core, this, &exception, message)

@@ -25,17 +25,12 @@ const LARGE: usize = 64 * 1024;
 
 /// `write(data)`.
 pub(super) fn write(py: Python<'_>, this: This<'_, StreamTransport>, args: Args<'_>) -> Result<()> {
-    let data = match (args.get(0), args.count()) {
-        (Some(data), 1) => data,
-        _ => {
-            let [data] = args.named(py, "write", ["data"])?;
-            let Some(data) = data else {
-                return Err(PyTypeError::new_err("write() missing 1 required positional argument: 'data'").into());
-            };
-            return write_one(py, this, Arg::of(&data));
-        }
-    };
-    write_one(py, this, data)
+    if let (Some(data), 1, None) = (args.get(0), args.count(), args.keywords().next()) {
+        return write_one(py, this, data);
+    }
+    let [data] = args.named(py, "write", ["data"])?;
+    let data = data.unwrap_or_else(|| Owned::none(py));
+    write_one(py, this, Arg::of(&data))
 }
 
 fn write_one(py: Python<'_>, this: This<'_, StreamTransport>, data: Arg<'_>) -> Result<()> {
@@ -99,7 +94,9 @@ pub(super) fn write_lines(py: Python<'_>, this: This<'_, StreamTransport>, args:
     if this.conn_lost.get() > 0 {
         return flow::lost_write(py, &this.conn_lost);
     }
-    pieces.into_iter().for_each(|piece| queue(this, piece));
+    for piece in pieces {
+        queue(this, piece);
+    }
     if this.blocked.get() && imports::get(py).writelines_tries {
         let tried = this.core.with(|core| this.watcher.with(|watcher| ready(py, core, this, watcher)));
         tried.flatten().unwrap_or(Ok(()))?;
