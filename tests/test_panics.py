@@ -11,6 +11,7 @@ import gc
 import os
 import re
 import socket
+import ssl
 import sys
 import traceback
 import types
@@ -42,6 +43,11 @@ def forgotten_transport(loop):
     return transport
 
 
+def tls_protocol(loop):
+    """A protocol that nobody has connected."""
+    return _boucle.SSLProtocol(loop, asyncio.Protocol(), ssl.create_default_context(), None, False, "example.org")
+
+
 # How to get an instance of each class, from a loop.
 INSTANCES = {
     "LoopCore": lambda loop: loop,
@@ -50,12 +56,31 @@ INSTANCES = {
     "Future": lambda loop: loop.create_future(),
     "Task": lambda loop: loop.create_task(asyncio.sleep(0)),
     "StreamTransport": stream_transport,
+    "DatagramTransport": lambda loop: loop._make_datagram_transport(
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM), asyncio.DatagramProtocol()
+    ),
+    "ReadPipeTransport": lambda loop: loop._make_read_pipe_transport(socket.socket(), asyncio.Protocol()),
+    "WritePipeTransport": lambda loop: loop._make_write_pipe_transport(socket.socket(), asyncio.Protocol()),
+    "SocketOperation": lambda loop: loop.sock_accept(socket.socket()),
+    "SSLProtocol": tls_protocol,
+    "SSLTransport": lambda loop: tls_protocol(loop)._app_transport,
     "Watcher": lambda loop: [stream_transport(loop), loop._watches()[-1][2]][1],
     # What awaits a future is no attribute of the module. Python calls its class FutureIter.
     "Awaiting": lambda loop: iter(loop.create_future()),
 }
 # Made by the interpreter, not by us.
-WITHOUT_GUARD = {"Future.__dict__", "StreamTransport.__dict__"}
+WITHOUT_GUARD = {
+    f"{owner}.__dict__"
+    for owner in (
+        "Future",
+        "StreamTransport",
+        "DatagramTransport",
+        "ReadPipeTransport",
+        "WritePipeTransport",
+        "SSLProtocol",
+        "SSLTransport",
+    )
+}
 # Tells sys.unraisablehook instead of raising: see REPORTING.
 FINALIZERS = {"__del__"}
 # Only newer Pythons than this one may have them.

@@ -1,6 +1,6 @@
 //! `loop.sock_recv()` and its relatives: operations on a socket that the program keeps.
 //!
-//! asyncio's are coroutine functions, so what these return is a coroutine too: an [`Operation`], which starts at the first
+//! asyncio's are coroutine functions, so what these return is a coroutine too: an [`SocketOperation`], which starts at the first
 //! `send`, can be thrown into and closed, and warns if nobody ever awaits it. It tries the call. Where that would block, it
 //! yields a future, and the descriptor's reader or writer tries again until the call goes through.
 //!
@@ -90,7 +90,7 @@ enum Stage {
 
 /// One call of a `sock_*` method.
 #[derive(Default)]
-pub(crate) struct Operation {
+pub(crate) struct SocketOperation {
     core: MaybeInstance<LoopCore>,
     socket: ObjectCell,
     /// The further arguments of the call.
@@ -120,13 +120,13 @@ pub(crate) struct Operation {
 static OPERATION: TypeCell = TypeCell::new();
 static OPERATIONS: Freelist = Freelist::new();
 
-impl Class for Operation {
+impl Class for SocketOperation {
     fn class() -> &'static TypeCell {
         &OPERATION
     }
 }
 
-impl Collected for Operation {
+impl Collected for SocketOperation {
     fn traverse(&self, visit: &mut Visit) {
         let cells = [&self.socket, &self.first, &self.second, &self.awaited, &self.delegate, &self.handle];
         cells.into_iter().chain([self.core.object()]).for_each(|cell| visit.cell(cell));
@@ -139,7 +139,7 @@ impl Collected for Operation {
     }
 }
 
-impl Finalized for Operation {
+impl Finalized for SocketOperation {
     const SPEAKS: bool = true;
 
     fn freelist() -> &'static Freelist {
@@ -170,14 +170,14 @@ impl Finalized for Operation {
 
 /// Makes the class, and says that it is one of coroutines.
 pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
-    let class = Builder::<Operation>::new(c"boucle._boucle.SocketOperation")
+    let class = Builder::<SocketOperation>::new(c"boucle._boucle.SocketOperation")
         .doc(c"The coroutine of one call of a method such as loop.sock_recv.")
-        .slot(ffi::Py_am_send, send!(Operation, coroutine::send))
-        .slot(ffi::Py_tp_iter, unary!(Operation, "__iter__", coroutine::itself))
-        .slot(ffi::Py_tp_repr, unary!(Operation, "__repr__", coroutine::repr))
-        .awaited_in_place(unary!(Operation, "await_in_place", coroutine::next, typed))
+        .slot(ffi::Py_am_send, send!(SocketOperation, coroutine::send))
+        .slot(ffi::Py_tp_iter, unary!(SocketOperation, "__iter__", coroutine::itself))
+        .slot(ffi::Py_tp_repr, unary!(SocketOperation, "__repr__", coroutine::repr))
+        .awaited_in_place(unary!(SocketOperation, "await_in_place", coroutine::next, typed))
         .methods(coroutine::methods())
-        .methods([method!(Operation, "_ready", ready, "The descriptor is ready: tries again.")])
+        .methods([method!(SocketOperation, "_ready", ready, "The descriptor is ready: tries again.")])
         .properties(coroutine::properties())
         .finalized()
         .without_constructor()
@@ -187,7 +187,7 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
 }
 
 /// The first step: checks, and tries the call.
-fn start(py: Python<'_>, this: This<'_, Operation>) -> Result<Sent> {
+fn start(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Sent> {
     let (Some(sock), Some(owner)) = (this.socket.get(), this.core.object().get()) else {
         return Ok(Sent::Returned(Owned::none(py)));
     };
@@ -216,7 +216,7 @@ fn start(py: Python<'_>, this: This<'_, Operation>) -> Result<Sent> {
 }
 
 /// The first attempt. Where it would block, the descriptor is registered and the future yielded.
-fn attempt_first(py: Python<'_>, this: This<'_, Operation>) -> Result<Sent> {
+fn attempt_first(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Sent> {
     if let Some(result) = attempt::attempt(py, this)? {
         return Ok(Sent::Returned(result));
     }
@@ -246,7 +246,7 @@ fn attempt_first(py: Python<'_>, this: This<'_, Operation>) -> Result<Sent> {
 }
 
 /// Whether a transport may have the descriptor: then asyncio's method says which.
-fn may_be_a_transports(py: Python<'_>, this: This<'_, Operation>, owner: &Owned, fd: &Owned) -> Result<bool> {
+fn may_be_a_transports(py: Python<'_>, this: This<'_, SocketOperation>, owner: &Owned, fd: &Owned) -> Result<bool> {
     let Ok(number) = fd.any(py).extract() else { return Ok(true) };
     if this.core.with(|core| watch::is_native(core, number)) != Some(false) {
         return Ok(true);
@@ -257,7 +257,7 @@ fn may_be_a_transports(py: Python<'_>, this: This<'_, Operation>, owner: &Owned,
 }
 
 /// A step after the first: asks what is awaited.
-fn go_on(py: Python<'_>, this: This<'_, Operation>) -> Result<Sent> {
+fn go_on(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Sent> {
     if let Some(delegate) = this.delegate.get() {
         return match call::resume(py, &delegate)? {
             Sent::Returned(result) if this.resolving.get() => resolved(py, this, result),
@@ -278,14 +278,14 @@ fn step_future(py: Python<'_>, native: This<'_, Future>) -> Result<Sent> {
 }
 
 /// The address is known: connects.
-fn resolved(py: Python<'_>, this: This<'_, Operation>, address: Owned) -> Result<Sent> {
+fn resolved(py: Python<'_>, this: This<'_, SocketOperation>, address: Owned) -> Result<Sent> {
     this.resolving.set(false);
     drop((this.delegate.take(), this.first.replace(Some(address))));
     attempt_first(py, this)
 }
 
 /// The descriptor is ready: tries again, and fulfils the future.
-fn ready(py: Python<'_>, this: This<'_, Operation>) -> Result<()> {
+fn ready(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<()> {
     let Some(awaited) = this.awaited.get() else { return Ok(()) };
     let done = match future::native(&awaited) {
         Some(native) => !native.is_pending(),
@@ -317,7 +317,7 @@ fn ready(py: Python<'_>, this: This<'_, Operation>) -> Result<()> {
 }
 
 /// Takes the registration back, unless somebody else's has replaced it.
-fn withdraw(py: Python<'_>, this: This<'_, Operation>) -> Result<()> {
+fn withdraw(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<()> {
     let Some(handle) = this.handle.take() else { return Ok(()) };
     if handle::native(&handle).is_some_and(|handle| handle.is_cancelled()) {
         return Ok(());
@@ -327,7 +327,7 @@ fn withdraw(py: Python<'_>, this: This<'_, Operation>) -> Result<()> {
 }
 
 /// It is over: lets go of everything.
-fn finish(py: Python<'_>, this: This<'_, Operation>) -> Result<()> {
+fn finish(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<()> {
     this.stage.set(Stage::Done);
     this.resolving.set(false);
     let sending = this.sending.take();
@@ -361,13 +361,13 @@ fn make<const N: usize>(
     let mut values = values.into_iter();
     let mut next = || values.next().flatten().map_or_else(ObjectCell::default, ObjectCell::new);
     let (socket, first, second) = (next(), next(), next());
-    OPERATIONS.make_collected(py, || Operation {
+    OPERATIONS.make_collected(py, || SocketOperation {
         core: MaybeInstance::new(core),
         socket,
         first,
         second,
         kind: Cell::new(kind),
-        ..Operation::default()
+        ..SocketOperation::default()
     })
 }
 

@@ -10,7 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyMemoryView, PySlice, PyTuple};
 
-use super::{Kind, Operation};
+use super::{Kind, SocketOperation};
 use crate::errors::to_py_err;
 use crate::imports;
 use crate::raw::bytes::{self, Buffer};
@@ -19,7 +19,7 @@ use crate::raw::guard::discard;
 use crate::raw::{Owned, Raised, Result, This};
 
 /// Tries the call. Nothing says that it would block.
-pub(super) fn attempt(py: Python<'_>, this: This<'_, Operation>) -> Result<Option<Owned>> {
+pub(super) fn attempt(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Option<Owned>> {
     let none = Owned::none(py);
     let Some(sock) = this.socket.get() else { return Ok(Some(none)) };
     let first = this.first.get().unwrap_or_else(|| none.clone());
@@ -66,7 +66,7 @@ fn ask(
 }
 
 /// The descriptor of a plain socket that is open.
-fn descriptor(py: Python<'_>, this: This<'_, Operation>, sock: &Owned) -> Result<Option<i32>> {
+fn descriptor(py: Python<'_>, this: This<'_, SocketOperation>, sock: &Owned) -> Result<Option<i32>> {
     if !this.is_plain.get() {
         return Ok(None);
     }
@@ -82,7 +82,7 @@ fn through(outcome: boucle_core::Result<Outcome>) -> Result<Option<usize>> {
     }
 }
 
-fn receive(py: Python<'_>, this: This<'_, Operation>, sock: &Owned, count: &Owned) -> Result<Option<Owned>> {
+fn receive(py: Python<'_>, this: This<'_, SocketOperation>, sock: &Owned, count: &Owned) -> Result<Option<Owned>> {
     let wanted = if count.any(py).is_exact_instance_of::<PyInt>() { count.any(py).extract::<i64>().ok() } else { None };
     let wanted = wanted.and_then(|count| usize::try_from(count).ok()).filter(|count| *count > 0);
     let (Some(wanted), Some(fd)) = (wanted, descriptor(py, this, sock)?) else {
@@ -104,7 +104,12 @@ fn receive(py: Python<'_>, this: This<'_, Operation>, sock: &Owned, count: &Owne
     }
 }
 
-fn receive_into(py: Python<'_>, this: This<'_, Operation>, sock: &Owned, buffer: &Owned) -> Result<Option<Owned>> {
+fn receive_into(
+    py: Python<'_>,
+    this: This<'_, SocketOperation>,
+    sock: &Owned,
+    buffer: &Owned,
+) -> Result<Option<Owned>> {
     if let Some(fd) = descriptor(py, this, sock)? {
         match Buffer::writable(buffer) {
             Ok(mut memory) if memory.len() > 0 => {
@@ -125,7 +130,7 @@ fn number(py: Python<'_>, count: usize) -> Result<Owned> {
 }
 
 /// Sends, and counts. Done when everything is sent.
-fn send_all(py: Python<'_>, this: This<'_, Operation>, sock: &Owned, data: &Owned) -> Result<Option<Owned>> {
+fn send_all(py: Python<'_>, this: This<'_, SocketOperation>, sock: &Owned, data: &Owned) -> Result<Option<Owned>> {
     let none = Owned::none(py);
     let start = this.sent.get();
     if let Some(fd) = descriptor(py, this, sock)?
@@ -158,7 +163,7 @@ fn send_all(py: Python<'_>, this: This<'_, Operation>, sock: &Owned, data: &Owne
 /// Sends what is left of a view, by the socket's method.
 fn send_rest(
     py: Python<'_>,
-    this: This<'_, Operation>,
+    this: This<'_, SocketOperation>,
     sock: &Owned,
     view: &Owned,
     start: usize,
@@ -196,7 +201,7 @@ pub(super) fn needs_resolving(py: Python<'_>, sock: &Owned) -> Result<bool> {
     Ok(family == socket::INET || family == socket::INET6)
 }
 
-fn connect(py: Python<'_>, this: This<'_, Operation>, sock: &Owned, address: &Owned) -> Result<Option<Owned>> {
+fn connect(py: Python<'_>, this: This<'_, SocketOperation>, sock: &Owned, address: &Owned) -> Result<Option<Owned>> {
     if !this.connecting.replace(true) {
         return ask(py, sock, intern!(py, "connect"), &[address]);
     }

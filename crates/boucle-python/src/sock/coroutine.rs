@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 use pyo3::{ffi, intern};
 
-use super::{Operation, Stage, finish, go_on, over, resolved, start};
+use super::{SocketOperation, Stage, finish, go_on, over, resolved, start};
 use crate::future::awaiting::thrown;
 use crate::raw::call::Sent;
 use crate::raw::guard::afterwards;
@@ -13,7 +13,7 @@ use crate::raw::method::property;
 use crate::raw::{Args, Owned, Raised, Result, This, getter, method};
 
 /// One step.
-pub(super) fn send(py: Python<'_>, this: This<'_, Operation>, value: &Owned) -> Result<Sent> {
+pub(super) fn send(py: Python<'_>, this: This<'_, SocketOperation>, value: &Owned) -> Result<Sent> {
     match this.stage.get() {
         Stage::Created if !value.is_none() => {
             Err(PyTypeError::new_err("can't send non-None value to a just-started coroutine").into())
@@ -30,7 +30,7 @@ fn executing() -> Raised {
 }
 
 /// Runs a step. Whatever ends it ends the operation.
-fn step(py: Python<'_>, this: This<'_, Operation>, work: impl FnOnce() -> Result<Sent>) -> Result<Sent> {
+fn step(py: Python<'_>, this: This<'_, SocketOperation>, work: impl FnOnce() -> Result<Sent>) -> Result<Sent> {
     this.stage.set(Stage::Running);
     // It stays alive: the step may run Python, which may drop the last other reference.
     let held = this.to_owned();
@@ -47,7 +47,7 @@ fn step(py: Python<'_>, this: This<'_, Operation>, work: impl FnOnce() -> Result
 }
 
 /// What `await` iterates. `None` without an exception is the end, with the result `None`.
-pub(super) fn next(py: Python<'_>, this: This<'_, Operation>) -> Result<Option<Owned>> {
+pub(super) fn next(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Option<Owned>> {
     match send(py, this, &Owned::none(py))? {
         Sent::Yielded(future) => Ok(Some(future)),
         Sent::Returned(result) if result.is_none() => Ok(None),
@@ -67,7 +67,7 @@ fn as_iteration(py: Python<'_>, sent: Sent) -> Result<Owned> {
     }
 }
 
-fn send_method(py: Python<'_>, this: This<'_, Operation>, args: Args<'_>) -> Result<Owned> {
+fn send_method(py: Python<'_>, this: This<'_, SocketOperation>, args: Args<'_>) -> Result<Owned> {
     let (Some(value), 1) = (args.get(0), args.count()) else {
         let text = format!("coroutine.send() takes exactly one argument ({} given)", args.count());
         return Err(PyTypeError::new_err(text).into());
@@ -76,7 +76,7 @@ fn send_method(py: Python<'_>, this: This<'_, Operation>, args: Args<'_>) -> Res
 }
 
 /// `throw(exception)`: what the operation waits for is given up.
-fn throw(py: Python<'_>, this: This<'_, Operation>, args: Args<'_>) -> Result<Owned> {
+fn throw(py: Python<'_>, this: This<'_, SocketOperation>, args: Args<'_>) -> Result<Owned> {
     match this.stage.get() {
         Stage::Running => return Err(executing()),
         Stage::Done => return Err(over()),
@@ -98,7 +98,7 @@ fn throw(py: Python<'_>, this: This<'_, Operation>, args: Args<'_>) -> Result<Ow
 }
 
 /// `close()`: gives up.
-fn close(py: Python<'_>, this: This<'_, Operation>) -> Result<()> {
+fn close(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<()> {
     match this.stage.get() {
         Stage::Running => Err(executing()),
         Stage::Done => Ok(()),
@@ -113,52 +113,52 @@ fn close(py: Python<'_>, this: This<'_, Operation>) -> Result<()> {
     }
 }
 
-pub(super) fn itself(_: Python<'_>, this: This<'_, Operation>) -> Result<Owned> {
+pub(super) fn itself(_: Python<'_>, this: This<'_, SocketOperation>) -> Result<Owned> {
     Ok(this.to_owned())
 }
 
-fn name(py: Python<'_>, this: This<'_, Operation>) -> Result<Owned> {
+fn name(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Owned> {
     Ok(PyString::intern(py, this.kind.get().name()).into_any().into())
 }
 
-fn qualified_name(py: Python<'_>, this: This<'_, Operation>) -> Result<Owned> {
+fn qualified_name(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Owned> {
     Ok(PyString::new(py, &format!("Loop.{}", this.kind.get().name())).into_any().into())
 }
 
-pub(super) fn repr(py: Python<'_>, this: This<'_, Operation>) -> Result<Owned> {
+pub(super) fn repr(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Owned> {
     let text = format!("<coroutine object Loop.{} at {:p}>", this.kind.get().name(), this.as_ptr());
     Ok(PyString::new(py, &text).into_any().into())
 }
 
-fn awaited(_: Python<'_>, this: This<'_, Operation>) -> Result<Option<Owned>> {
+fn awaited(_: Python<'_>, this: This<'_, SocketOperation>) -> Result<Option<Owned>> {
     Ok(this.delegate.get().or_else(|| this.awaited.get()))
 }
 
-fn is_running(_: Python<'_>, this: This<'_, Operation>) -> Result<bool> {
+fn is_running(_: Python<'_>, this: This<'_, SocketOperation>) -> Result<bool> {
     Ok(this.stage.get() == Stage::Running)
 }
 
-fn nothing(_: Python<'_>, _: This<'_, Operation>) -> Result<()> {
+fn nothing(_: Python<'_>, _: This<'_, SocketOperation>) -> Result<()> {
     Ok(())
 }
 
 pub(super) fn properties() -> [ffi::PyGetSetDef; 6] {
     [
-        property(c"__name__", getter!(Operation, "__name__", name), None),
-        property(c"__qualname__", getter!(Operation, "__qualname__", qualified_name), None),
-        property(c"cr_await", getter!(Operation, "cr_await", awaited), None),
-        property(c"cr_running", getter!(Operation, "cr_running", is_running), None),
+        property(c"__name__", getter!(SocketOperation, "__name__", name), None),
+        property(c"__qualname__", getter!(SocketOperation, "__qualname__", qualified_name), None),
+        property(c"cr_await", getter!(SocketOperation, "cr_await", awaited), None),
+        property(c"cr_running", getter!(SocketOperation, "cr_running", is_running), None),
         // It has neither code nor a frame that a debugger could show.
-        property(c"cr_frame", getter!(Operation, "cr_frame", nothing), None),
-        property(c"cr_code", getter!(Operation, "cr_code", nothing), None),
+        property(c"cr_frame", getter!(SocketOperation, "cr_frame", nothing), None),
+        property(c"cr_code", getter!(SocketOperation, "cr_code", nothing), None),
     ]
 }
 
 pub(super) fn methods() -> [ffi::PyMethodDef; 4] {
     [
-        method!(Operation, "send", args send_method, "Makes a step; returns the future that it waits for."),
-        method!(Operation, "throw", args throw, "Ends the operation with an exception."),
-        method!(Operation, "close", close, "Ends the operation."),
-        method!(Operation, "__await__", itself, "The operation is its own iterator."),
+        method!(SocketOperation, "send", args send_method, "Makes a step; returns the future that it waits for."),
+        method!(SocketOperation, "throw", args throw, "Ends the operation with an exception."),
+        method!(SocketOperation, "close", close, "Ends the operation."),
+        method!(SocketOperation, "__await__", itself, "The operation is its own iterator."),
     ]
 }
