@@ -226,6 +226,29 @@ def await_future():
     wait(boucle.new_event_loop().create_future()).send(None)
 
 
+def await_operation():
+    """Awaits an operation on a socket as the interpreter does."""
+
+    async def wait(operation):
+        await operation
+
+    wait(INSTANCES["SocketOperation"](boucle.new_event_loop())).send(None)
+
+
+def send_operation():
+    """Makes a step of one as a task does."""
+    boucle.run(asyncio.sleep(0))
+    loop = boucle.new_event_loop()
+    loop.run_until_complete(INSTANCES["SocketOperation"](loop))
+
+
+def drop_buffers():
+    """Lets go of the buffer that a protocol has lent."""
+    lent = tls_protocol(boucle.new_event_loop()).get_buffer(-1)
+    del lent
+    gc.collect()
+
+
 # Slots that are no attributes, and how to use them. Those of the first group raise.
 RAISING = [
     ("tp_new", boucle.Loop),
@@ -233,6 +256,9 @@ RAISING = [
     ("tp_new", lambda: boucle.Task(None, loop=boucle.new_event_loop())),
     ("am_await", await_future),
     ("Future.await_in_place", await_future),
+    ("SocketOperation.await_in_place", await_operation),
+    ("SocketOperation.am_send", send_operation),
+    ("Buffer.bf_getbuffer", lambda: tls_protocol(boucle.new_event_loop()).get_buffer(-1)),
     ("Task.task_step", call_back(0)),
     ("Task.task_wakeup", call_back(1)),
 ]
@@ -253,6 +279,7 @@ REPORTING = [
     ("tp_finalize", drop(failed_future)),
     ("tp_finalize", drop(derived_task)),
     ("tp_finalize", lambda: boucle.new_event_loop().create_future().__del__()),
+    ("Buffer.tp_dealloc", drop_buffers),
     ("Handle.tp_dealloc", use_handle),
     ("TimerHandle.tp_dealloc", use_timer_handle),
 ]
@@ -382,8 +409,9 @@ def test_every_guard_of_the_sources_is_tested():
             (named if first_argument.startswith('"') else computed).add(first_argument.strip('"'))
         for owner, name in re.findall(r"\b(?:method|getter|setter|unary)!\(\s*(\w+),\s*\"(\w+)\"", text):
             by_macro.add(f"{owner}.{name}")
-        for macro, owner in re.findall(r"\b(init|set_attribute)!\((\w+),", text):
-            by_macro.add(f"{owner}.{'__init__' if macro == 'init' else '__setattr__'}")
+        slots = {"init": "__init__", "set_attribute": "__setattr__", "send": "am_send"}
+        for macro, owner in re.findall(r"\b(init|set_attribute|send)!\((\w+),", text):
+            by_macro.add(f"{owner}.{slots[macro]}")
     # The documentation of a macro.
     by_macro.discard("Class.name")
     assert by_hand <= named | by_macro
