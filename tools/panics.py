@@ -3,7 +3,7 @@
 What `make test` does, by hand:
 
     python3 tools/panics.py
-    PYTHONPATH=build/panics .venv/3.13/bin/python -m pytest tests/test_panics.py tests/differential/test_mutations.py
+    PYTHONPATH=build/panics .venv/3.13/bin/python -m pytest tests/test_panics.py tests/differential
 """
 
 import os

@@ -54,7 +54,12 @@ def python(gate, version):
 def injected(gate, version):
     """A panic in each native slot, and mistakes in tasks, on one Python: the code is the same in all."""
     if gate.run("injected panics and mistakes, build", [sys.executable, ROOT / "tools" / "panics.py"]):
-        tests = [ROOT / "tests" / "test_panics.py", ROOT / "tests" / "differential" / "test_mutations.py"]
+        differential = ROOT / "tests" / "differential"
+        tests = [
+            ROOT / "tests" / "test_panics.py",
+            differential / "test_mutations.py",
+            differential / "io" / "test_io_mutations.py",
+        ]
         command = [environments.python_of(version), "-m", "pytest", "-q", *tests]
         gate.run("injected panics and mistakes, tests", command, {"PYTHONPATH": str(panics.FOLDER)})
 

@@ -7,6 +7,7 @@ import socket
 import stat
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -420,10 +421,13 @@ def test_a_failing_protocol_factory_is_reported_in_debug_mode_and_the_server_liv
     server.close()
     settle(loop)
     collect()
-    assert len(reports) == debug
-    for report in reports:
-        assert report["message"] == "Error on transport creation for incoming connection"
-        assert isinstance(report["exception"], ZeroDivisionError)
+    told = [(report["message"], type(report["exception"])) for report in reports]
+    assert told == [("Error on transport creation for incoming connection", ZeroDivisionError)] * debug
+    # asyncio's code leaves the accepted socket to the collector, which warns.
+    reports.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        collect()
 
 
 @pytest.mark.parametrize("name", FACTORIES)

@@ -7,8 +7,8 @@
 //!   also after its slot was taken again. So an event that was reported before a registration ended, and read after,
 //!   is dropped.
 //! * Level-triggered, unless asked for otherwise: a descriptor that stays ready is reported in every wait. One that is
-//!   registered for [edges](Interest::edges) is reported when it becomes ready, and whoever registered it remembers: such
-//!   a registration never changes, which saves a system call each time its owner loses or regains interest.
+//!   registered for [edges](Interest::edges) is reported when it becomes ready, and whoever registered it remembers: that
+//!   saves a system call each time its owner loses or regains interest.
 //! * An error or a hang-up is reported as readable and writable, since the next read or write tells which it is.
 //! * A registration whose descriptor was closed behind the reactor's back ends silently; ending it again is no error,
 //!   and registering the reused number is not either.

@@ -2,16 +2,24 @@
 
 import pytest
 
+import boucle
+
 from ..search import explain, find
 from .families import FAMILIES
 from .mutations import MUTATIONS
 
-A_FEW_HUNDRED = 500
+# Most are found within 60.
+ENOUGH = 2000
+
+# The mistakes are in copies of asyncio's newest transports, and the tester is the same on each Python.
+pytestmark = pytest.mark.skipif(
+    not hasattr(boucle._boucle, "mutate"), reason="runs once, on the newest Python: see tools/run_tests.py"
+)
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS)
-def test_a_mistake_is_found_within_a_few_hundred_programs(mutation):
-    found = find(f"io:{mutation}", FAMILIES[MUTATIONS[mutation]], programs_at_most=A_FEW_HUNDRED, shrink=False)
+def test_a_mistake_is_found(mutation):
+    found = find(f"io:{mutation}", FAMILIES[MUTATIONS[mutation]], programs_at_most=ENOUGH, shrink=False)
     assert found.program is not None
 
 

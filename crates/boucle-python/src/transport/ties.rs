@@ -200,6 +200,10 @@ pub(super) fn parties<T: Tied>(this: This<'_, T>) -> Option<Parties> {
 
 /// Runs `work` in the connection's context.
 pub(super) fn in_context<T: Tied>(py: Python<'_>, this: This<'_, T>, work: impl FnOnce() -> Result<()>) -> Result<()> {
+    // The garbage collector has taken it apart.
+    if this.ties().context.is_empty() {
+        return Ok(());
+    }
     enter_context(py, &this.ties().context)?;
     let result = work();
     exit_context(py, &this.ties().context)?;

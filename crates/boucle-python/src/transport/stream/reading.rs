@@ -24,6 +24,10 @@ pub(super) fn in_context(
     this: This<'_, StreamTransport>,
     work: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
+    // The garbage collector has taken it apart.
+    if this.context.is_empty() {
+        return Ok(());
+    }
     enter_context(py, &this.context)?;
     let result = work();
     exit_context(py, &this.context)?;
