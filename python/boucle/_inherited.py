@@ -3,14 +3,13 @@
 ``Loop`` derives from ``asyncio.BaseEventLoop``, not from the selector loop: that one brings constructors, transports
 and a way to wait that are not ours. What is cold in it, and follows the version of Python that runs, is borrowed as
 it is. In Python 3 a method is a plain function, which knows nothing of its class. The exceptions are methods that say
-``super()``: those are written anew here, and say so.
+``super()``: those are told another class, or written anew here, and say so.
 """
 
-import os
 import sys
+import types
 import warnings
 from asyncio import base_events, selector_events, unix_events
-from asyncio.log import logger
 
 _Selecting = selector_events.BaseSelectorEventLoop
 _Unix = unix_events._UnixSelectorEventLoop
@@ -35,23 +34,28 @@ class Serving:
     create_unix_connection = _Unix.create_unix_connection
     create_unix_server = _Unix.create_unix_server
 
-    def _stop_serving(self, sock):
-        """End a server's socket. From 3.13 on the file of a Unix socket goes too, if it is still the server's.
 
-        Written anew: asyncio's says super().
-        """
-        inode = self._unix_server_sockets.pop(sock, None)
-        path = None if inode is None else sock.getsockname()
-        _Selecting._stop_serving(self, sock)
-        if path is None:
-            return
-        try:
-            if os.stat(path).st_ino == inode:
-                os.unlink(path)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            logger.error("Unable to clean up listening UNIX socket %r: %r", path, error)
+class Stopping:
+    """How a listening socket is given back, below what Unix adds from 3.13 on: the file of a socket goes too."""
+
+    _stop_serving = _Selecting._stop_serving
+
+
+def _saying_super_in(class_, function):
+    """A function of asyncio's that says super(), for a class of ours. The code stays the same: by its place others
+    know what may block in it."""
+    if "__class__" not in function.__code__.co_freevars:
+        return function
+    cells = zip(function.__code__.co_freevars, function.__closure__, strict=True)
+    closure = tuple(types.CellType(class_) if name == "__class__" else cell for name, cell in cells)
+    return types.FunctionType(function.__code__, function.__globals__, function.__name__, None, closure)
+
+
+class Unserving(Stopping):
+    """How a server of Unix gives its socket back."""
+
+
+Unserving._stop_serving = _saying_super_in(Unserving, _Unix._stop_serving)
 
 
 class Signals:
@@ -94,5 +98,5 @@ class Closing:
             self._signal_handlers.clear()
 
 
-class Inherited(Descriptors, Serving, Signals, Closing):
+class Inherited(Descriptors, Serving, Unserving, Signals, Closing):
     """All of it."""

@@ -48,12 +48,8 @@ fn connection_lost(py: Python<'_>, this: This<'_, SSLProtocol>, args: Args<'_>) 
         this.app_state.set(AppState::ConLost);
         callbacks::lost_soon(py, this, protocol, &exception)?;
     }
-    if exception.is_none() && !this.waiter.is_empty() {
-        // asyncio tells whoever waits that all is well, and gives `None` for a transport.
-        let aborted = aborted(py, "SSL handshake is aborted: the transport was closed")?;
-        callbacks::wake_waiter(py, this, Some(&aborted))?;
-    }
-    callbacks::wake_waiter(py, this, Some(&exception))?;
+    // Whoever waits is told that all is well, and finds no transport: aiohttp tells a lost handshake by that.
+    callbacks::wake_waiter(py, this, Some(&exception).filter(|exception| !exception.is_none()))?;
     callbacks::cancel(py, this.shutdown_timer.take())?;
     callbacks::cancel(py, this.handshake_timer.take())?;
     if let Some(transport) = &dropped.1 {
