@@ -32,7 +32,7 @@ use crate::raw::bytes::Buffer;
 use crate::raw::call::{self, Sent};
 use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
 use crate::raw::freelist::Freelist;
-use crate::raw::{Args, Class, ObjectCell, Owned, Raised, Result, This, TypeCell, method, send, unary};
+use crate::raw::{Args, Class, ObjectCell, Owned, Raised, Result, This, TypeCell, method, send, unary, vector};
 
 /// What is done to the socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -198,7 +198,7 @@ fn start(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Sent> {
     }
     let debug = this.core.with(|core| core.debug()).unwrap_or(false);
     if debug || is_socket {
-        let timeout = call::method(py, &sock, &imports::get(py).gettimeout, &[])?;
+        let timeout = vector::method(py, &sock, &imports::get(py).gettimeout, &[])?;
         let never_blocks = timeout.any(py).eq(0)?;
         if debug && !never_blocks {
             return Err(PyValueError::new_err("the socket must be non-blocking").into());
@@ -224,7 +224,7 @@ fn attempt_first(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Sent
         return Ok(Sent::Returned(Owned::none(py)));
     };
     let awaited: Owned = owner.any(py).call_method0(intern!(py, "create_future"))?.into();
-    let fd = call::method(py, &sock, &imports::get(py).fileno, &[])?;
+    let fd = vector::method(py, &sock, &imports::get(py).fileno, &[])?;
     if may_be_a_transports(py, this, &owner, &fd)? {
         owner.any(py).call_method1(intern!(py, "_ensure_fd_no_transport"), (fd.any(py),))?;
     }

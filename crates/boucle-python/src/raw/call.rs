@@ -252,17 +252,3 @@ pub(crate) fn recursively<R>(_: Python<'_>, work: impl FnOnce() -> Result<R>) ->
     unsafe { ffi::Py_LeaveRecursiveCall() };
     result
 }
-
-/// Calls `object.name(*args)`, with at most three arguments. `name` is an interned string.
-#[inline]
-pub(crate) fn method(_: Python<'_>, object: &Owned, name: &Owned, args: &[&Owned]) -> Result<Owned> {
-    let mut all = [object.as_ptr(), ptr::null_mut(), ptr::null_mut(), ptr::null_mut()];
-    for (slot, arg) in all[1..].iter_mut().zip(args) {
-        *slot = arg.as_ptr();
-    }
-    // SAFETY: the object and as many arguments as were given, all alive during the call.
-    unsafe {
-        let count = 1 + args.len().min(3);
-        Owned::from_returned(ffi::PyObject_VectorcallMethod(name.as_ptr(), all.as_ptr(), count, ptr::null_mut()))
-    }
-}

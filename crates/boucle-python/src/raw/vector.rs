@@ -37,9 +37,27 @@ pub(crate) fn call(_: Python<'_>, callable: &Owned, args: &[&Owned]) -> Result<O
     }
 }
 
+/// The name of a method: a string, interned.
+pub(crate) trait Name {
+    /// The string, for a call into C that borrows it.
+    fn as_ptr(&self) -> *mut ffi::PyObject;
+}
+
+impl Name for Owned {
+    fn as_ptr(&self) -> *mut ffi::PyObject {
+        self.as_ptr()
+    }
+}
+
+impl Name for Bound<'_, PyString> {
+    fn as_ptr(&self) -> *mut ffi::PyObject {
+        self.as_any().as_ptr()
+    }
+}
+
 /// Calls `object.name(*args)`, with at most four arguments.
 #[inline]
-pub(crate) fn method(_: Python<'_>, object: &Owned, name: &Bound<'_, PyString>, args: &[&Owned]) -> Result<Owned> {
+pub(crate) fn method(_: Python<'_>, object: &Owned, name: &impl Name, args: &[&Owned]) -> Result<Owned> {
     debug_assert!(args.len() <= MOST);
     let mut all = placed(args);
     all[0] = object.as_ptr();

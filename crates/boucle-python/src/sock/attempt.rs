@@ -14,9 +14,8 @@ use super::{Kind, SocketOperation};
 use crate::errors::to_py_err;
 use crate::imports;
 use crate::raw::bytes::{self, Buffer};
-use crate::raw::call;
 use crate::raw::guard::discard;
-use crate::raw::{Owned, Raised, Result, This};
+use crate::raw::{Owned, Raised, Result, This, vector};
 
 /// Tries the call. Nothing says that it would block.
 pub(super) fn attempt(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Option<Owned>> {
@@ -70,7 +69,7 @@ fn descriptor(py: Python<'_>, this: This<'_, SocketOperation>, sock: &Owned) -> 
     if !this.is_plain.get() {
         return Ok(None);
     }
-    let fd: i32 = call::method(py, sock, &imports::get(py).fileno, &[])?.any(py).extract()?;
+    let fd: i32 = vector::method(py, sock, &imports::get(py).fileno, &[])?.any(py).extract()?;
     Ok(Some(fd).filter(|fd| *fd >= 0))
 }
 
@@ -207,7 +206,7 @@ fn connect(py: Python<'_>, this: This<'_, SocketOperation>, sock: &Owned, addres
     }
     // The interrupted call goes on in the kernel; the descriptor is writable when it has ended.
     let constants = imports::get(py);
-    let error = call::method(py, sock, &constants.getsockopt, &[&constants.sol_socket, &constants.so_error])?;
+    let error = vector::method(py, sock, &constants.getsockopt, &[&constants.sol_socket, &constants.so_error])?;
     let errno: i32 = error.any(py).extract()?;
     if errno == 0 {
         return Ok(Some(Owned::none(py)));

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 
-use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 
@@ -10,6 +9,7 @@ use super::{SSLProtocol, callbacks};
 use crate::imports;
 use crate::raw::args::Arg;
 use crate::raw::{Args, Owned, Result, This, vector};
+use crate::transport::flow;
 
 /// Default high-water marks in KiB, as asyncio's.
 pub(super) const READ_KIB: i64 = 256;
@@ -25,11 +25,7 @@ pub(super) struct Marks {
 impl Marks {
     /// Sets both; what is not given follows from the other, or from the default.
     pub(super) fn set(&self, high: Option<i64>, low: Option<i64>, kib: i64) -> Result<()> {
-        let high = high.unwrap_or_else(|| low.map_or(kib * 1024, |low| low.saturating_mul(4)));
-        let low = low.unwrap_or_else(|| high.div_euclid(4));
-        if !(high >= low && low >= 0) {
-            return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")).into());
-        }
+        let (high, low) = flow::marks(high, low, kib * 1024)?;
         self.high.set(high);
         self.low.set(low);
         Ok(())

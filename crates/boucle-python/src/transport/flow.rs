@@ -9,8 +9,7 @@ use pyo3::prelude::*;
 
 use super::report::{self, Parties};
 use crate::imports;
-use crate::raw::call;
-use crate::raw::{Args, Owned, Result};
+use crate::raw::{Args, Owned, Result, vector};
 
 /// What asyncio takes where nothing is said: 64 KiB.
 const DEFAULT_HIGH: usize = 64 * 1024;
@@ -54,11 +53,7 @@ impl Flow {
         let [high, low] = args.named(py, "set_write_buffer_limits", ["high", "low"])?;
         let number = |given: Option<Owned>| given.map(|given| given.any(py).extract::<i64>()).transpose();
         let (high, low) = (number(high)?, number(low)?);
-        let high = high.unwrap_or_else(|| low.map_or(DEFAULT_HIGH as i64, |low| low.saturating_mul(4)));
-        let low = low.unwrap_or(high.div_euclid(4));
-        if !(high >= low && low >= 0) {
-            return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")).into());
-        }
+        let (high, low) = marks(high, low, DEFAULT_HIGH as i64)?;
         self.high.set(high as usize);
         self.low.set(low as usize);
         Ok(())
@@ -83,11 +78,22 @@ impl Flow {
     }
 }
 
+/// `(high, low)` as asyncio takes them: what is not given follows from the other, or from the default. Raises `ValueError`
+/// where they do not fit.
+pub(crate) fn marks(high: Option<i64>, low: Option<i64>, default_high: i64) -> Result<(i64, i64)> {
+    let high = high.unwrap_or_else(|| low.map_or(default_high, |low| low.saturating_mul(4)));
+    let low = low.unwrap_or_else(|| high.div_euclid(4));
+    if !(high >= low && low >= 0) {
+        return Err(PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0")).into());
+    }
+    Ok((high, low))
+}
+
 #[cold]
 fn tell(py: Python<'_>, parties: Option<Parties>, name: &Owned, message: &str) -> Result<()> {
     let Some(parties) = parties else { return Ok(()) };
     let Some(protocol) = &parties.protocol else { return Ok(()) };
-    match call::method(py, protocol, name, &[]) {
+    match vector::method(py, protocol, name, &[]) {
         Ok(_) => Ok(()),
         Err(raised) => {
             let exception = report::catch(py, raised)?;

@@ -20,10 +20,10 @@ use crate::imports;
 use crate::loop_core::source::{Manner, Source, Watcher};
 use crate::loop_core::{LoopCore, tasks};
 use crate::raw::args::Arg;
-use crate::raw::call::{self, copy_context, enter_context, exit_context};
+use crate::raw::call::{copy_context, enter_context, exit_context};
 use crate::raw::class::MaybeInstance;
 use crate::raw::guard::afterwards;
-use crate::raw::{Args, ObjectCell, Owned, Raised, Result, This};
+use crate::raw::{Args, ObjectCell, Owned, Raised, Result, This, vector};
 use crate::witness;
 
 /// What ties a transport.
@@ -315,7 +315,7 @@ pub(super) fn lose_now<T: Tied>(py: Python<'_>, this: This<'_, T>) -> Result<()>
 pub(super) fn tell_lost<T: Tied>(py: Python<'_>, this: This<'_, T>, exception: &Owned) -> Result<()> {
     let told = match this.ties().protocol() {
         Some(protocol) if !this.ties().has_let_go() => {
-            call::method(py, &protocol, &imports::get(py).connection_lost, &[exception]).map(drop)
+            vector::method(py, &protocol, &imports::get(py).connection_lost, &[exception]).map(drop)
         }
         _ => Ok(()),
     };

@@ -22,7 +22,7 @@ use crate::errors::to_py_err;
 use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::raw::guard::value_of;
-use crate::raw::{Owned, Result, This, bytes, call};
+use crate::raw::{Owned, Result, This, bytes, vector};
 
 /// The most datagrams that one report takes.
 const MOST: usize = 16;
@@ -54,7 +54,7 @@ pub(super) fn ready(py: Python<'_>, core: This<'_, LoopCore>, this: This<'_, Dat
         };
         match receive(py, core, this)? {
             Received::Datagram(data, sender) => {
-                drop(call::method(py, &protocol, &imports::get(py).datagram_received, &[&data, &sender])?);
+                drop(vector::method(py, &protocol, &imports::get(py).datagram_received, &[&data, &sender])?);
             }
             Received::NotNow => {
                 if count == 1 {
@@ -63,7 +63,7 @@ pub(super) fn ready(py: Python<'_>, core: This<'_, LoopCore>, this: This<'_, Dat
                 return Ok(());
             }
             Received::Failed(exception) => {
-                return call::method(py, &protocol, &imports::get(py).error_received, &[&exception]).map(drop);
+                return vector::method(py, &protocol, &imports::get(py).error_received, &[&exception]).map(drop);
             }
             Received::Broken(exception) => {
                 return fail(py, this, &exception, "Fatal read error on datagram transport");

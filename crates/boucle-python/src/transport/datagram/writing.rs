@@ -15,7 +15,7 @@ use crate::errors::to_py_err;
 use crate::imports;
 use crate::raw::args::Arg;
 use crate::raw::guard::value_of;
-use crate::raw::{Args, Owned, Raised, Result, This, call};
+use crate::raw::{Args, Owned, Raised, Result, This, vector};
 
 /// What a datagram that waits counts for beside its bytes, in Pythons that count its header.
 const HEADER: usize = if cfg!(Py_3_13) { 8 } else { 0 };
@@ -147,7 +147,7 @@ fn has_peer(py: Python<'_>, this: This<'_, DatagramTransport>) -> Result<bool> {
 
 fn tell(py: Python<'_>, this: This<'_, DatagramTransport>, exception: &Owned) -> Result<()> {
     let Some(protocol) = this.ties.protocol() else { return Ok(()) };
-    call::method(py, &protocol, &imports::get(py).error_received, &[exception]).map(drop)
+    vector::method(py, &protocol, &imports::get(py).error_received, &[exception]).map(drop)
 }
 
 /// The descriptor is writable.

@@ -21,7 +21,7 @@ use crate::raw::class::{Attributes, Builder, Collected, Finalized, Visit, WeakLi
 use crate::raw::freelist::Freelist;
 use crate::raw::guard::value_of;
 use crate::raw::method::property;
-use crate::raw::{Class, ObjectCell, Owned, Result, This, TypeCell, bytes, call, getter, method, setter, unary};
+use crate::raw::{Class, ObjectCell, Owned, Result, This, TypeCell, bytes, getter, method, setter, unary, vector};
 
 /// A pipe that is read from, and its protocol.
 #[repr(C)]
@@ -135,7 +135,7 @@ fn ready(py: Python<'_>, core: This<'_, LoopCore>, this: This<'_, ReadPipeTransp
         Ok(Outcome::Done(0)) => at_eof(py, this),
         Ok(Outcome::Done(_)) => match (data, this.ties.protocol()) {
             (Some(data), Some(protocol)) => {
-                call::method(py, &protocol, &imports::get(py).data_received, &[&data?]).map(drop)
+                vector::method(py, &protocol, &imports::get(py).data_received, &[&data?]).map(drop)
             }
             _ => Ok(()),
         },

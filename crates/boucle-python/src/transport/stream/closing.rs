@@ -4,13 +4,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::super::report;
-use super::{StreamTransport, detach, parties, soon, writing};
+use super::{StreamTransport, detach, parties, reading, soon, writing};
 use crate::imports;
-use crate::loop_core::LoopCore;
 use crate::raw::args::Arg;
-use crate::raw::call;
 use crate::raw::guard::afterwards;
-use crate::raw::{Args, Owned, Raised, Result, This};
+use crate::raw::{Args, Owned, Raised, Result, This, vector};
 
 /// `close()`: no more is read; what was written is sent, and then the connection is lost.
 pub(super) fn close(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
@@ -22,7 +20,7 @@ pub(super) fn close(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<(
     if this.closing.replace(true) {
         return Ok(());
     }
-    stop_reading(this)?;
+    reading::want(this, false)?;
     if this.outgoing.borrow().is_empty() {
         this.conn_lost.set(this.conn_lost.get() + 1);
         schedule_loss(py, this, &Owned::none(py))?;
@@ -49,7 +47,7 @@ fn force_close(py: Python<'_>, this: This<'_, StreamTransport>, exception: &Owne
     }
     writing::drop_unsent(this);
     if !this.closing.replace(true) {
-        stop_reading(this)?;
+        reading::want(this, false)?;
     }
     this.conn_lost.set(this.conn_lost.get() + 1);
     schedule_loss(py, this, exception)
@@ -57,13 +55,7 @@ fn force_close(py: Python<'_>, this: This<'_, StreamTransport>, exception: &Owne
 
 /// Something went wrong: tells those who want to know, and ends the connection.
 #[cold]
-pub(super) fn fail(
-    py: Python<'_>,
-    _: This<'_, LoopCore>,
-    this: This<'_, StreamTransport>,
-    exception: &Owned,
-    message: &str,
-) -> Result<()> {
+pub(super) fn fail(py: Python<'_>, this: This<'_, StreamTransport>, exception: &Owned, message: &str) -> Result<()> {
     let Some(parties) = parties(this) else { return Ok(()) };
     report::fatal(py, &parties, message, exception)?;
     force_close(py, this, exception)
@@ -75,14 +67,7 @@ pub(super) fn fatal_error(py: Python<'_>, this: This<'_, StreamTransport>, args:
     let exception = exception.unwrap_or_else(|| Owned::none(py));
     let message = message.map(|message| message.any(py).extract::<String>()).transpose()?;
     let message = message.as_deref().unwrap_or("Fatal error on transport");
-    let failed = this.core.with(|core| fail(py, core, this, &exception, message));
-    failed.unwrap_or(Ok(()))
-}
-
-fn stop_reading(this: This<'_, StreamTransport>) -> Result<()> {
-    let object = this.to_owned();
-    let told = this.core.with(|core| this.watcher.with(|watcher| watcher.want_read(core, &object, false)));
-    told.flatten().unwrap_or(Ok(()))
+    fail(py, this, &exception, message)
 }
 
 /// Ends the registration with the kernel.
@@ -131,7 +116,7 @@ pub(super) fn lose(py: Python<'_>, this: This<'_, StreamTransport>, exception: O
     let told = match &protocol {
         Some(protocol) => {
             let exception = exception.unwrap_or(&none);
-            call::method(py, protocol, &imports::get(py).connection_lost, &[exception]).map(drop)
+            vector::method(py, protocol, &imports::get(py).connection_lost, &[exception]).map(drop)
         }
         None => Ok(()),
     };

@@ -14,9 +14,9 @@ use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::loop_core::source::Watcher;
 use crate::raw::bytes::{self, Buffer};
-use crate::raw::call::{self, enter_context, exit_context};
+use crate::raw::call::{enter_context, exit_context};
 use crate::raw::guard::value_of;
-use crate::raw::{Owned, Raised, Result, This};
+use crate::raw::{Owned, Raised, Result, This, vector};
 
 /// Runs `work` in the connection's context.
 pub(super) fn in_context(
@@ -64,18 +64,10 @@ pub(super) fn ready(
         Ok(Outcome::Done(0)) => at_eof(py, core, this, &protocol),
         Ok(Outcome::Done(_)) => {
             let Some(data) = data.transpose()? else { return Ok(()) };
-            let received = call::method(py, &protocol, &imports::get(py).data_received, &[&data]);
-            check(py, core, this, received, "Fatal error: protocol.data_received() call failed.")
+            let received = vector::method(py, &protocol, &imports::get(py).data_received, &[&data]);
+            check(py, this, received, "Fatal error: protocol.data_received() call failed.")
         }
-        Ok(Outcome::WouldBlock) => {
-            watcher.used_up_read();
-            Ok(())
-        }
-        Ok(Outcome::Interrupted) => Ok(()),
-        Err(error) => {
-            let exception = value_of(py, to_py_err(&error));
-            closing::fail(py, core, this, &exception, "Fatal read error on socket transport")
-        }
+        other => nothing_read(py, this, watcher, other),
     }
 }
 
@@ -95,7 +87,7 @@ fn fill_buffer(
     let buffer = match get_buffer(py, protocol) {
         Ok(buffer) => buffer,
         Err(raised) => {
-            return check(py, core, this, Err(raised), "Fatal error: protocol.get_buffer() call failed.");
+            return check(py, this, Err(raised), "Fatal error: protocol.get_buffer() call failed.");
         }
     };
     // One that closed the connection meanwhile gets what is there all the same, as on asyncio: the socket is still open.
@@ -103,7 +95,7 @@ fn fill_buffer(
         Ok(buffer) => buffer,
         Err(raised) => {
             let refusal = refusal(py, this, &buffer, raised);
-            return check(py, core, this, Err(refusal), "Fatal read error on socket transport");
+            return check(py, this, Err(refusal), "Fatal read error on socket transport");
         }
     };
     let outcome = socket::receive(this.fd.get(), buffer.bytes_mut());
@@ -119,19 +111,29 @@ fn fill_buffer(
         Ok(Outcome::Done(0)) => at_eof(py, core, this, protocol),
         Ok(Outcome::Done(count)) => {
             let count = count.into_pyobject(py).map_err(PyErr::from)?.into_any().into();
-            let updated = call::method(py, protocol, &imports::get(py).buffer_updated, &[&count]);
-            check(py, core, this, updated, "Fatal error: protocol.buffer_updated() call failed.")
+            let updated = vector::method(py, protocol, &imports::get(py).buffer_updated, &[&count]);
+            check(py, this, updated, "Fatal error: protocol.buffer_updated() call failed.")
         }
-        Ok(Outcome::WouldBlock) => {
-            watcher.used_up_read();
-            Ok(())
-        }
-        Ok(Outcome::Interrupted) => Ok(()),
+        other => nothing_read(py, this, watcher, other),
+    }
+}
+
+/// An attempt to read brought nothing: not yet, or never again.
+fn nothing_read(
+    py: Python<'_>,
+    this: This<'_, StreamTransport>,
+    watcher: This<'_, Watcher>,
+    outcome: boucle_core::Result<Outcome>,
+) -> Result<()> {
+    match outcome {
+        Ok(Outcome::WouldBlock) => watcher.used_up_read(),
+        Ok(Outcome::Interrupted | Outcome::Done(_)) => {}
         Err(error) => {
             let exception = value_of(py, to_py_err(&error));
-            closing::fail(py, core, this, &exception, "Fatal read error on socket transport")
+            return closing::fail(py, this, &exception, "Fatal read error on socket transport");
         }
     }
+    Ok(())
 }
 
 /// What `socket.recv_into` says of a buffer that cannot be written to.
@@ -148,7 +150,7 @@ fn refusal(py: Python<'_>, this: This<'_, StreamTransport>, buffer: &Owned, rais
 /// The buffer that the protocol offers, which must not be empty.
 fn get_buffer(py: Python<'_>, protocol: &Owned) -> Result<Owned> {
     let any = (-1_i32).into_pyobject(py).map_err(PyErr::from)?.into_any().into();
-    let buffer = call::method(py, protocol, &imports::get(py).get_buffer, &[&any])?;
+    let buffer = vector::method(py, protocol, &imports::get(py).get_buffer, &[&any])?;
     if buffer.any(py).len()? == 0 {
         return Err(pyo3::exceptions::PyRuntimeError::new_err("get_buffer() returned an empty buffer").into());
     }
@@ -160,30 +162,24 @@ fn at_eof(py: Python<'_>, core: This<'_, LoopCore>, this: This<'_, StreamTranspo
     if core.debug() {
         report::debug(py, "%r received EOF", (this.to_owned().any(py),), None)?;
     }
-    let keep_open = call::method(py, protocol, &imports::get(py).eof_received, &[])
+    let keep_open = vector::method(py, protocol, &imports::get(py).eof_received, &[])
         .and_then(|answer| Ok(answer.any(py).is_truthy()?));
     match keep_open {
         // The protocol may go on writing, but there is nothing to read any more.
-        Ok(true) => this.watcher.with(|watcher| watcher.want_read(core, &this.to_owned(), false)).unwrap_or(Ok(())),
+        Ok(true) => want(this, false),
         Ok(false) => closing::close(py, this),
-        Err(raised) => check(py, core, this, Err(raised), "Fatal error: protocol.eof_received() call failed."),
+        Err(raised) => check(py, this, Err(raised), "Fatal error: protocol.eof_received() call failed."),
     }
 }
 
 /// A callback of the protocol has returned. One that raised ends the connection.
 #[inline]
-fn check(
-    py: Python<'_>,
-    core: This<'_, LoopCore>,
-    this: This<'_, StreamTransport>,
-    returned: Result<Owned>,
-    message: &str,
-) -> Result<()> {
+fn check(py: Python<'_>, this: This<'_, StreamTransport>, returned: Result<Owned>, message: &str) -> Result<()> {
     match returned.map(drop) {
         Ok(()) => Ok(()),
         Err(raised) => {
             let exception = report::catch(py, raised)?;
-            closing::fail(py, core, this, &exception, message)
+            closing::fail(py, this, &exception, message)
         }
     }
 }
@@ -198,8 +194,8 @@ pub(super) fn is_reading(this: This<'_, StreamTransport>) -> bool {
     !this.closing.get() && !this.paused.get()
 }
 
-/// Tells the watcher.
-fn want(this: This<'_, StreamTransport>, wanted: bool) -> Result<()> {
+/// Tells the watcher whether to read.
+pub(super) fn want(this: This<'_, StreamTransport>, wanted: bool) -> Result<()> {
     let object = this.to_owned();
     let told = this.core.with(|core| this.watcher.with(|watcher| watcher.want_read(core, &object, wanted)));
     told.flatten().unwrap_or(Ok(()))

@@ -181,10 +181,7 @@ fn send(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<bool> {
             this.blocked.set(false);
             want(this, false)?;
             let exception = value_of(py, to_py_err(&error));
-            let failed = this
-                .core
-                .with(|core| closing::fail(py, core, this, &exception, "Fatal write error on socket transport"));
-            failed.unwrap_or(Ok(()))?;
+            closing::fail(py, this, &exception, "Fatal write error on socket transport")?;
             if let Some(waiter) = this.empty_waiter.get() {
                 waiter.any(py).call_method1(intern!(py, "set_exception"), (exception.any(py),))?;
             }
