@@ -31,5 +31,6 @@ pub use analysis::Analysis;
 pub use format::{DecodeError, decode, encode};
 pub use layout::Layout;
 pub use model::{
-    Actor, ActorId, ActorKind, Chronology, Left, Nanos, Origin, Place, PlaceId, Step, StepId, Thread, ThreadId, Wake,
+    Actor, ActorId, ActorKind, Cause, Chronology, Left, Nanos, Origin, Place, PlaceId, Sample, Step, StepId, Thread,
+    ThreadId, Wake,
 };

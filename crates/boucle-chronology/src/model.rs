@@ -1,4 +1,4 @@
-//! What a recorded run is made of: threads, actors, places and steps.
+//! What a recorded run is made of: threads, actors, places, steps, and samples of the steps that went on for long.
 //!
 //! A step is one uninterrupted run of a callback, or of a task between two awaits. It names its actor, the thread that
 //! ran it, how long the actor had been ready before, what made it ready, and the places where the code resumed and
@@ -7,6 +7,7 @@
 //! # Invariants
 //!
 //! * Steps are ordered by their start. Steps of one thread do not overlap.
+//! * Samples are ordered by their step, and those of a step by their time, which is within the step.
 //! * An id is an index into the vector of its kind and is in range; [`Chronology::check`] says where it is not.
 
 use std::fmt;
@@ -63,6 +64,8 @@ pub struct Chronology {
     pub actors: Vec<Actor>,
     /// What ran, ordered by start.
     pub steps: Vec<Step>,
+    /// What a watchdog saw of the steps that went on for long, ordered by step, then by time.
+    pub samples: Vec<Sample>,
     /// How many older steps the recorder overwrote before they could be kept.
     pub lost: u64,
 }
@@ -97,7 +100,7 @@ pub enum ActorKind {
 }
 
 /// A line of code.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Place {
     /// The qualified name of the function.
     pub function: String,
@@ -110,7 +113,7 @@ pub struct Place {
 }
 
 /// Whose code a place is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// The user's own code.
     User,
@@ -177,6 +180,73 @@ pub enum Left {
     Unknown,
 }
 
+/// What a watchdog saw of a step while it went on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sample {
+    /// The step.
+    pub step: StepId,
+    /// When it was looked at.
+    pub at: Nanos,
+    /// What held the processor then.
+    pub cause: Cause,
+    /// What it waited for where that is known: `10.0.0.3:5432` of a socket, the name of a system call. Else empty.
+    pub detail: String,
+    /// Where the code was, the innermost place first; empty where it could not be read.
+    pub stack: Vec<PlaceId>,
+}
+
+/// What a step does that does not return.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// It could not be found out.
+    Unknown,
+    /// It sleeps, as in `time.sleep`.
+    Sleep,
+    /// It waits for a socket.
+    Socket,
+    /// It waits for a file or a pipe.
+    File,
+    /// It waits for a lock.
+    Lock,
+    /// It waits for a child process.
+    Child,
+    /// It waits in another system call.
+    SystemCall,
+    /// It computes in Python.
+    Python,
+    /// It computes in C and holds the GIL.
+    Native,
+    /// It wants the GIL, which another thread holds.
+    Gil,
+    /// The garbage collector runs.
+    Collector,
+    /// It could run, but the operating system gave it no processor: nobody is to blame.
+    NoProcessor,
+}
+
+impl Cause {
+    /// All causes, with the words that stand for them in files and messages.
+    pub const WORDS: [(Cause, &'static str); 12] = [
+        (Cause::Unknown, "unknown"),
+        (Cause::Sleep, "sleep"),
+        (Cause::Socket, "socket"),
+        (Cause::File, "file"),
+        (Cause::Lock, "lock"),
+        (Cause::Child, "child process"),
+        (Cause::SystemCall, "system call"),
+        (Cause::Python, "Python code"),
+        (Cause::Native, "C code holding the GIL"),
+        (Cause::Gil, "waiting for the GIL"),
+        (Cause::Collector, "garbage collector"),
+        (Cause::NoProcessor, "no processor"),
+    ];
+
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        Cause::WORDS[self as usize].1
+    }
+}
+
 /// What is wrong with a chronology: an id that names nothing, or steps out of order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inconsistent {
@@ -226,6 +296,27 @@ impl Chronology {
             }
             last_start = step.start;
             *end = step.end();
+        }
+        self.check_samples()
+    }
+
+    fn check_samples(&self) -> Result<(), Inconsistent> {
+        let mut last = (StepId(0), 0);
+        for (index, sample) in self.samples.iter().enumerate() {
+            let fault = |what| Err(Inconsistent { index, what });
+            let Some(step) = self.steps.get(sample.step.index()) else {
+                return fault("the step of a sample does not exist");
+            };
+            if sample.at < step.start || sample.at > step.end() {
+                return fault("a sample is not within its step");
+            }
+            if (sample.step, sample.at) < last {
+                return fault("a sample comes before the one before it");
+            }
+            if sample.stack.iter().any(|place| place.index() >= self.places.len()) {
+                return fault("the place of a sample does not exist");
+            }
+            last = (sample.step, sample.at);
         }
         Ok(())
     }

@@ -12,8 +12,10 @@
 //! * Any thread may read a ring while its owner writes. What was overwritten meanwhile is left out, never torn.
 
 pub mod chronicle;
+pub mod live;
 pub mod recent;
 pub mod ring;
 pub mod rings;
+pub mod samples;
 
-pub use ring::{Cause, RawStep, Reading, Ring, Whereabouts};
+pub use ring::{RawStep, Reading, Ring, Whereabouts, WokenBy};

@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::{Scale, Stamp, Tick};
-use crate::recorder::Cause;
+use crate::recorder::WokenBy;
 use crate::timers::{TimerKey, Timers};
 
 /// The longest sleep. Waking once a day for nothing costs nothing, and keeps every timeout within the kernel's range.
@@ -29,7 +29,7 @@ pub struct Ready<T> {
     /// Since when it could: the time of the call, a timer's deadline, the time of the kernel's report.
     pub since: Stamp,
     /// What made it ready.
-    pub cause: Cause,
+    pub woken_by: WokenBy,
 }
 
 /// What the loop may do before it collects its batch.
@@ -61,8 +61,8 @@ impl<T> Default for Turn<T> {
 impl<T> Turn<T> {
     /// Schedules an item for the next turn.
     #[inline]
-    pub fn push(&mut self, item: T, since: Stamp, cause: Cause) {
-        self.ready.push_back(Ready { item, since, cause });
+    pub fn push(&mut self, item: T, since: Stamp, woken_by: WokenBy) {
+        self.ready.push_back(Ready { item, since, woken_by });
     }
 
     /// Schedules an item for a deadline.
@@ -93,10 +93,10 @@ impl<T> Turn<T> {
     /// Collects the batch of this turn: work that was already ready, then `events` in the order the kernel reported
     /// them, then due timers. `stamp` is the same moment as `now`.
     pub fn collect(&mut self, now: Tick, stamp: Stamp, scale: &Scale, events: impl IntoIterator<Item = T>) {
-        self.ready.extend(events.into_iter().map(|item| Ready { item, since: stamp, cause: Cause::IO }));
+        self.ready.extend(events.into_iter().map(|item| Ready { item, since: stamp, woken_by: WokenBy::IO }));
         while let Some((deadline, item)) = self.timers.pop_due(now) {
             let since = scale.earlier(stamp, deadline.until(now));
-            self.ready.push_back(Ready { item, since, cause: Cause::TIMER });
+            self.ready.push_back(Ready { item, since, woken_by: WokenBy::TIMER });
         }
         self.batch = self.ready.len();
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use boucle_core::clock::{Scale, Stamp, Tick};
 use boucle_core::reactor::{Event, Interest, Reactor, simulated::Simulated};
-use boucle_core::recorder::Cause;
+use boucle_core::recorder::WokenBy;
 use boucle_core::turn::{Turn, Wait};
 use proptest::prelude::*;
 
@@ -32,7 +32,7 @@ fn turn<T>(
 }
 
 fn soon<T>(turn: &mut Turn<T>, item: T) {
-    turn.push(item, Stamp(0), Cause::UNKNOWN);
+    turn.push(item, Stamp(0), WokenBy::UNKNOWN);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_timer_has_been_ready_since_its_deadline() {
     let ready = t.pop().unwrap();
     let waited = scale.nanos(stamp.since(ready.since) as f64);
     assert!(waited.abs_diff(1_000_000) < 1_000, "{waited}");
-    assert_eq!(ready.cause, Cause::TIMER);
+    assert_eq!(ready.woken_by, WokenBy::TIMER);
 }
 
 /// What a random program does to the timers.

@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use boucle_core::clock::{Scale, Stamp};
 use boucle_core::reactor::epoll::{Epoll, Waker};
-use boucle_core::recorder::Cause;
+use boucle_core::recorder::WokenBy;
 use boucle_core::recorder::rings::ThreadRing;
 use boucle_core::timers::TimerKey;
 use boucle_core::turn::Turn;
@@ -86,7 +86,7 @@ pub(crate) struct LoopCore {
     /// Whether a signal has a handler of this loop: then its descriptor is worth a poll.
     handles_signals: Cell<bool>,
     /// The step that runs: what it schedules was caused by it.
-    current: Cell<Option<Cause>>,
+    current: Cell<Option<WokenBy>>,
     /// When the step that runs began; nothing while none does.
     step_start: Cell<Option<Stamp>>,
     /// The transports that send when the step returns, and whether there are any.
@@ -231,8 +231,8 @@ impl LoopCore {
 
     /// What has caused what is scheduled now.
     #[inline]
-    fn cause(&self) -> Cause {
-        self.current.get().unwrap_or(Cause::UNKNOWN)
+    fn woken_by(&self) -> WokenBy {
+        self.current.get().unwrap_or(WokenBy::UNKNOWN)
     }
 }
 

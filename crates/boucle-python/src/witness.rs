@@ -150,6 +150,15 @@ impl Witness {
         Some(Self::Task { task, coroutine, number, first })
     }
 
+    /// The number of who runs.
+    #[inline]
+    pub(crate) fn actor(&self) -> u32 {
+        match self {
+            Self::Callback(number) => number | CALLBACK,
+            Self::Task { number, .. } => *number,
+        }
+    }
+
     /// After the step: who ran, and where the code was left.
     #[inline]
     pub(crate) fn after(self, py: Python<'_>) -> (u32, u32, Whereabouts) {

@@ -14,7 +14,7 @@ use boucle_core::inbox::Inbox;
 use boucle_core::reactor::Reactor as _;
 use boucle_core::reactor::epoll::{self, Epoll};
 use boucle_core::recorder::rings::ThreadRing;
-use boucle_core::recorder::{Cause, RawStep, Whereabouts, rings};
+use boucle_core::recorder::{RawStep, Whereabouts, WokenBy, rings};
 use boucle_core::timers::TimerKey;
 use boucle_core::turn::{Ready, Turn, Wait};
 
@@ -63,7 +63,7 @@ pub(crate) struct Inner {
     shared: Arc<Shared>,
     ring: Arc<ThreadRing>,
     /// The step that runs.
-    current: Cell<Option<Cause>>,
+    current: Cell<Option<WokenBy>>,
     /// Where the step that runs has awaited last.
     awaited_at: Cell<Option<&'static Location<'static>>>,
 }
@@ -86,8 +86,8 @@ pub(crate) fn expect_current(what: &str) -> Rc<Inner> {
 impl Inner {
     /// Schedules an item for the next turn.
     pub(crate) fn push(&self, item: Item) {
-        let cause = self.current.get().unwrap_or(Cause::UNKNOWN);
-        self.turn.borrow_mut().push(item, Stamp::now(), cause);
+        let woken_by = self.current.get().unwrap_or(WokenBy::UNKNOWN);
+        self.turn.borrow_mut().push(item, Stamp::now(), woken_by);
     }
 
     /// Wakes `waker` at a time.
@@ -124,7 +124,7 @@ impl Wake for ItemWaker {
             inner.push(self.woken.into());
             return;
         }
-        let ready = Ready { item: self.woken, since: Stamp::now(), cause: Cause::THREAD };
+        let ready = Ready { item: self.woken, since: Stamp::now(), woken_by: WokenBy::THREAD };
         if self.shared.inbox.push(ready) {
             self.shared.reactor.wake();
         }
@@ -243,15 +243,15 @@ impl EventLoop {
 
     /// Schedules what other threads woke.
     fn merge(&self) {
-        for Ready { item, since, cause } in self.inner.shared.inbox.take() {
-            self.inner.turn.borrow_mut().push(item.into(), since, cause);
+        for Ready { item, since, woken_by } in self.inner.shared.inbox.take() {
+            self.inner.turn.borrow_mut().push(item.into(), since, woken_by);
         }
     }
 
     fn begin(&self, ready: &Ready<Item>, start: Stamp) -> Begun {
-        self.inner.current.set(Some(Cause::step(self.inner.ring.ring.head())));
+        self.inner.current.set(Some(WokenBy::step(self.inner.ring.ring.head())));
         self.inner.awaited_at.set(None);
-        Begun { start, since: ready.since, cause: ready.cause }
+        Begun { start, since: ready.since, woken_by: ready.woken_by }
     }
 
     /// Writes a step down. Returns the time at which it ended.
@@ -268,7 +268,7 @@ impl EventLoop {
             duration: end.since(step.start) as f32,
             waited: step.start.since(step.since) as f32,
             actor: actor.number,
-            cause: step.cause,
+            woken_by: step.woken_by,
             code,
             whereabouts: whereabouts.first_step(first),
         });
@@ -287,7 +287,7 @@ pub(crate) struct Actor {
 struct Begun {
     start: Stamp,
     since: Stamp,
-    cause: Cause,
+    woken_by: WokenBy,
 }
 
 /// Says that a loop runs on this thread, until it is dropped.

@@ -23,7 +23,7 @@ pub(crate) fn chronology(steps: usize) -> impl Strategy<Value = Chronology> {
             });
             let actors = actors.collect();
             let chronology =
-                Chronology { program, recorded_by, duration: 0, threads, places, actors, steps: Vec::new(), lost };
+                Chronology { program, recorded_by, threads, places, actors, lost, ..Chronology::default() };
             with_steps(chronology, steps, rest)
         },
     )

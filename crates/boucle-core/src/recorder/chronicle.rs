@@ -2,16 +2,17 @@
 //!
 //! # Invariants
 //!
+//! * A sample belongs to a step that is in the result, and lies within it.
 //! * The result passes [`Chronology::check`]: steps are in order, those of a thread do not overlap (a duration is
 //!   rounded to 24 bits, so it is cut where the next step begins), and no step is woken by a later one.
 
 use std::collections::HashMap;
 
 use boucle_chronology::{
-    Actor, ActorId, Chronology, Left, Nanos, Place, PlaceId, Step, StepId, Thread, ThreadId, Wake,
+    Actor, ActorId, Chronology, Left, Nanos, Place, PlaceId, Sample, Step, StepId, Thread, ThreadId, Wake,
 };
 
-use super::ring::{Cause, RawStep};
+use super::ring::{RawStep, WokenBy};
 use super::rings::ThreadRing;
 use crate::clock::{Scale, Stamp};
 
@@ -46,6 +47,9 @@ fn address(ring: &std::sync::Arc<ThreadRing>) -> usize {
     std::sync::Arc::as_ptr(ring) as usize
 }
 
+/// Steps by their ring and the low half of their sequence number.
+type StepIds = HashMap<(u32, u32), StepId>;
+
 /// A step on its way: which ring and thread it came from.
 struct Gathered {
     raw: RawStep,
@@ -76,7 +80,7 @@ pub fn chronicle(
         starts: HashMap::new(),
         left_at: HashMap::new(),
     };
-    let mut ids = HashMap::with_capacity(gathered.len());
+    let mut ids = StepIds::with_capacity(gathered.len());
     for step in &gathered {
         let id = StepId(chronology.steps.len() as u32);
         let woken_by = wake(step, &ids);
@@ -104,6 +108,7 @@ pub fn chronicle(
         ids.insert((step.ring, step.sequence as u32), id);
     }
     cut_overlaps(&mut chronology);
+    add_samples(&mut chronology, start, &scale, &ids);
     chronology
 }
 
@@ -134,13 +139,13 @@ fn gather(start: &Start, end: Stamp, chronology: &mut Chronology) -> Vec<Gathere
 }
 
 /// What woke a step: an earlier step of the same ring is named by the low half of its sequence number.
-fn wake(step: &Gathered, ids: &HashMap<(u32, u32), StepId>) -> Wake {
-    match step.raw.cause {
-        Cause::TIMER => Wake::Timer,
-        Cause::IO => Wake::Io,
-        Cause::THREAD => Wake::Thread,
-        Cause::UNKNOWN => Wake::Unknown,
-        Cause(sequence) => ids.get(&(step.ring, sequence)).map_or(Wake::Unknown, |&id| Wake::Step(id)),
+fn wake(step: &Gathered, ids: &StepIds) -> Wake {
+    match step.raw.woken_by {
+        WokenBy::TIMER => Wake::Timer,
+        WokenBy::IO => Wake::Io,
+        WokenBy::THREAD => Wake::Thread,
+        WokenBy::UNKNOWN => Wake::Unknown,
+        WokenBy(sequence) => ids.get(&(step.ring, sequence)).map_or(Wake::Unknown, |&id| Wake::Step(id)),
     }
 }
 
@@ -189,6 +194,27 @@ impl<N: Names> Meaning<'_, N> {
         self.left_at.insert(raw.actor, awaited);
         (resumed, Left::Awaited(awaited))
     }
+}
+
+/// Adds what was seen of the steps that are in the chronology.
+fn add_samples(chronology: &mut Chronology, start: &Start, scale: &Scale, ids: &StepIds) {
+    let mut known: HashMap<Place, PlaceId> = HashMap::new();
+    let Chronology { steps, samples, places, .. } = chronology;
+    for raw in super::samples::all() {
+        let Some(&id) = ids.get(&(raw.ring, raw.sequence as u32)) else { continue };
+        let step = &steps[id.index()];
+        if raw.at < start.at {
+            continue;
+        }
+        let at = scale.nanos(raw.at.since(start.at) as f64).clamp(step.start, step.end());
+        let stack = raw.stack.into_iter().map(|place| {
+            let entry = known.entry(place);
+            let place = entry.key().clone();
+            *entry.or_insert_with(|| keep(places, place))
+        });
+        samples.push(Sample { step: id, at, cause: raw.cause, detail: raw.detail, stack: stack.collect() });
+    }
+    samples.sort_by_key(|sample| (sample.step, sample.at));
 }
 
 fn keep(places: &mut Vec<Place>, place: Place) -> PlaceId {

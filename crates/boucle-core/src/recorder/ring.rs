@@ -3,7 +3,7 @@
 //! ```text
 //! word 0   start                                     stamp
 //! word 1   duration (low half), wait (high half)     stamps as 32-bit floats: 24 bits of precision at any length
-//! word 2   actor, cause
+//! word 2   actor, what woke it
 //! word 3   code, whereabouts
 //! ```
 //!
@@ -25,9 +25,9 @@ const WORDS: usize = 4;
 
 /// What made an item ready: a step of the same thread, by the low bits of its sequence number, or something outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cause(pub u32);
+pub struct WokenBy(pub u32);
 
-impl Cause {
+impl WokenBy {
     /// Nothing that was recorded.
     pub const UNKNOWN: Self = Self(u32::MAX);
     /// A timer whose deadline came.
@@ -38,7 +38,7 @@ impl Cause {
     pub const THREAD: Self = Self(u32::MAX - 3);
 
     /// The step with this sequence number. Once in four thousand million steps the number falls on one of the constants
-    /// above, and a step has an unknown cause.
+    /// above, and it is not known what woke a step.
     #[inline]
     pub fn step(sequence: u64) -> Self {
         let low = sequence as u32;
@@ -103,7 +103,7 @@ pub struct RawStep {
     /// Who ran.
     pub actor: u32,
     /// What made the actor ready.
-    pub cause: Cause,
+    pub woken_by: WokenBy,
     /// The code that ran last.
     pub code: u32,
     /// Where that code was left.
@@ -116,7 +116,7 @@ impl RawStep {
         [
             self.start.0,
             pair(self.duration.to_bits(), self.waited.to_bits()),
-            pair(self.actor, self.cause.0),
+            pair(self.actor, self.woken_by.0),
             pair(self.code, self.whereabouts.0),
         ]
     }
@@ -129,7 +129,7 @@ impl RawStep {
             duration: f32::from_bits(low(words[1])),
             waited: f32::from_bits(high(words[1])),
             actor: low(words[2]),
-            cause: Cause(high(words[2])),
+            woken_by: WokenBy(high(words[2])),
             code: low(words[3]),
             whereabouts: Whereabouts(high(words[3])),
         }
@@ -218,7 +218,7 @@ mod tests {
             duration: 3.0,
             waited: 2.0,
             actor: number,
-            cause: Cause::step(u64::from(number)),
+            woken_by: WokenBy::step(u64::from(number)),
             code: number,
             whereabouts: Whereabouts::awaiting(number).first_step(number == 0),
         }
@@ -250,8 +250,8 @@ mod tests {
 
     #[test]
     fn a_cause_never_reads_as_something_else() {
-        assert_eq!(Cause::step(u64::from(u32::MAX) - 3), Cause::UNKNOWN);
-        assert_eq!(Cause::step(1 << 32 | 7), Cause(7));
+        assert_eq!(WokenBy::step(u64::from(u32::MAX) - 3), WokenBy::UNKNOWN);
+        assert_eq!(WokenBy::step(1 << 32 | 7), WokenBy(7));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::live::Live;
 use super::ring::Ring;
 
 /// The capacity of a ring unless told otherwise: 16 MiB.
@@ -22,6 +23,8 @@ const REMEMBERED_OWNERS: usize = 4096;
 pub struct ThreadRing {
     /// The steps.
     pub ring: Ring,
+    /// What the thread's loop does right now.
+    pub live: Live,
     owners: Mutex<VecDeque<Owner>>,
 }
 
@@ -99,7 +102,7 @@ impl Owned {
             return Self(ring);
         }
         let ring = Ring::with_capacity(rings.capacity);
-        let ring = Arc::new(ThreadRing { ring, owners: Mutex::default() });
+        let ring = Arc::new(ThreadRing { ring, live: Live::default(), owners: Mutex::default() });
         rings.all.push(Arc::clone(&ring));
         Self(ring)
     }

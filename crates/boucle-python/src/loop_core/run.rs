@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boucle_core::clock::{Scale, Stamp, Tick};
-use boucle_core::recorder::{Cause, RawStep, rings};
+use boucle_core::recorder::{RawStep, WokenBy, rings};
 use boucle_core::turn::{Ready, Wait};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -56,7 +56,9 @@ fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
         afterwards(py, result, || forget_current(py, this))
     });
     this.current.set(None);
-    drop(this.ring.take());
+    if let Some(ring) = this.ring.take() {
+        ring.live.end();
+    }
     result
 }
 
@@ -147,10 +149,10 @@ fn run_batch(
         }
         let next = this.turn.borrow_mut().pop();
         let Some(ready) = next else { break };
-        let Ready { item, since, cause } = ready;
+        let Ready { item, since, woken_by } = ready;
         this.step_start.set(Some(if ring.is_some() { start } else { Stamp::now() }));
         if let Some(task) = task::native(&item) {
-            let result = run_task(py, this, task, &item, ring, (&mut start, since, cause));
+            let result = run_task(py, this, task, &item, ring, (&mut start, since, woken_by));
             this.steps.set(this.steps.get() + 1);
             if result.is_err() {
                 leave_step(this);
@@ -175,7 +177,8 @@ fn run_batch(
                     Some(watcher) => Witness::Callback(source::code(py, watcher)),
                     None => Witness::of(py, native, &item),
                 };
-                this.current.set(Some(Cause::step(ring.ring.head())));
+                ring.live.begin(start, witness.actor(), this.turn.borrow().ready_len());
+                this.current.set(Some(WokenBy::step(ring.ring.head())));
                 let result = run_item(py, this, &item);
                 let (actor, code, whereabouts) = witness.after(py);
                 let end = Stamp::now();
@@ -184,7 +187,7 @@ fn run_batch(
                     duration: end.since(start) as f32,
                     waited: start.since(since) as f32,
                     actor,
-                    cause,
+                    woken_by,
                     code,
                     whereabouts,
                 });
@@ -199,6 +202,9 @@ fn run_batch(
         }
     }
     leave_step(this);
+    if let Some(ring) = ring {
+        ring.live.end();
+    }
     this.last_end.set(start);
     Ok(())
 }
@@ -237,12 +243,13 @@ fn run_task(
     task: This<'_, Task>,
     item: &Item,
     ring: Option<&Arc<rings::ThreadRing>>,
-    times: (&mut Stamp, Stamp, Cause),
+    times: (&mut Stamp, Stamp, WokenBy),
 ) -> Result<()> {
     let Some(ring) = ring else { return outbox::after_step(py, this, step_task(py, this, task, item)) };
-    let (start, since, cause) = times;
+    let (start, since, woken_by) = times;
     let (actor, first) = witness::meet(py, task);
-    this.current.set(Some(Cause::step(ring.ring.head())));
+    ring.live.begin(*start, actor, this.turn.borrow().ready_len());
+    this.current.set(Some(WokenBy::step(ring.ring.head())));
     let result = outbox::after_step(py, this, step_task(py, this, task, item));
     let (code, whereabouts) = witness::left_task(py, task);
     let end = Stamp::now();
@@ -251,7 +258,7 @@ fn run_task(
         duration: end.since(*start) as f32,
         waited: start.since(since) as f32,
         actor,
-        cause,
+        woken_by,
         code,
         whereabouts: whereabouts.first_step(first),
     });

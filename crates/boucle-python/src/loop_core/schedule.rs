@@ -1,7 +1,7 @@
 //! `call_soon` and its relatives: what is scheduled, and in which order.
 
 use boucle_core::clock::{Stamp, Tick};
-use boucle_core::recorder::Cause;
+use boucle_core::recorder::WokenBy;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyList};
 use pyo3::{ffi, intern};
@@ -19,8 +19,8 @@ impl LoopCore {
     #[inline]
     pub(super) fn push(&self, item: Item) {
         let since = if settings::recording() { Stamp::now() } else { Stamp::default() };
-        let cause = if self.runs_elsewhere() { Cause::THREAD } else { self.cause() };
-        self.turn.borrow_mut().push(item, since, cause);
+        let woken_by = if self.runs_elsewhere() { WokenBy::THREAD } else { self.woken_by() };
+        self.turn.borrow_mut().push(item, since, woken_by);
         if self.asleep.get() {
             self.wake();
         }

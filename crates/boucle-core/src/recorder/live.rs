@@ -1,0 +1,62 @@
+//! What a thread's loop does right now, for those who look from outside: the watchdog, and viewers.
+//!
+//! The loop writes two words at each step and one at the end of a batch; everybody else only reads. The words are
+//! atomics without an order of their own: who reads them checks by the ring's head that the step is still the same.
+//!
+//! A watchdog that finds no step *parks*: it says so here and sleeps in the kernel. The loop looks at that word when it
+//! leaves a sleep of its own, which is rare, and wakes the watchdog up. So an idle loop has an idle watchdog, and a step
+//! costs nothing for it.
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use crate::clock::Stamp;
+
+/// What runs now.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Live {
+    /// When the step that runs began; 0 while none does.
+    start: AtomicU64,
+    /// Who runs it.
+    actor: AtomicU32,
+    /// How many items were ready when it began.
+    ready: AtomicU32,
+    /// The kernel's number of the thread; 0 while no loop runs in it.
+    pub thread: AtomicU32,
+    /// 1 while a watchdog sleeps until the loop wakes up: the word of a futex.
+    pub parked: AtomicU32,
+}
+
+/// A step that has not returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Running {
+    /// When it began.
+    pub start: Stamp,
+    /// Who runs.
+    pub actor: u32,
+    /// How many items were ready when it began.
+    pub ready: u32,
+}
+
+impl Live {
+    /// A step begins. Only the thread of the loop calls this.
+    #[inline]
+    pub fn begin(&self, start: Stamp, actor: u32, ready: usize) {
+        self.actor.store(actor, Ordering::Relaxed);
+        self.ready.store(ready as u32, Ordering::Relaxed);
+        self.start.store(start.0, Ordering::Release);
+    }
+
+    /// No step runs any more: the batch is done, or the run.
+    #[inline]
+    pub fn end(&self) {
+        self.start.store(0, Ordering::Relaxed);
+    }
+
+    /// The step that runs.
+    pub fn running(&self) -> Option<Running> {
+        let start = Stamp(self.start.load(Ordering::Acquire));
+        let (actor, ready) = (self.actor.load(Ordering::Relaxed), self.ready.load(Ordering::Relaxed));
+        (start.0 != 0).then_some(Running { start, actor, ready })
+    }
+}
