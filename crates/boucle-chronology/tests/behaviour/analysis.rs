@@ -4,7 +4,7 @@ use crate::random;
 use crate::scenes::{self, Recording};
 use boucle_chronology::analysis::Victim;
 use boucle_chronology::model::Nanos;
-use boucle_chronology::{ActorKind, Analysis, Chronology, Step, StepId, Wake, sentence};
+use boucle_chronology::{ActorKind, Analysis, Cause, Chronology, Step, StepId, Wake, sentence};
 use proptest::prelude::*;
 
 const THRESHOLD: Nanos = 50_000_000;
@@ -120,6 +120,165 @@ fn usage_adds_up() {
     assert_eq!((run2.longest_wait, run2.waited), (1_000_081_000, 1_000_182_000));
 }
 
+/// Each starvation's places, with the milliseconds at each: `shop.py:31 sleep 426; shop.py:21 Python code 276`.
+#[track_caller]
+fn check_places(chronology: &Chronology, expected: &[&str]) {
+    let told: Vec<String> = Analysis::of(chronology, THRESHOLD)
+        .starvations
+        .iter()
+        .map(|starvation| {
+            let places = starvation.places.iter().map(|held| {
+                let place = held.place.map(|id| &chronology.places[id.index()]);
+                let file = place.map_or("", |place| place.file.rsplit('/').next().unwrap());
+                let seen = if held.seen { "" } else { " unseen" };
+                let line = place.map_or(0, |place| place.line);
+                format!("{file}:{line} {} {}{seen}", held.cause.word(), held.held / 1_000_000)
+            });
+            places.collect::<Vec<_>>().join("; ")
+        })
+        .collect();
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn the_culprit_is_where_it_held_the_processor_for_longest() {
+    check_places(&scenes::watched(), &["shop.py:31 sleep 478; shop.py:21 Python code 225", "shop.py:47 socket 121"]);
+}
+
+#[test]
+fn a_step_that_nobody_watched_tells_only_where_it_resumed() {
+    check_places(
+        &scenes::starvation(),
+        &["starvation.py:7 unknown 1000 unseen", "starvation.py:7 unknown 1000 unseen"],
+    );
+}
+
+#[test]
+fn time_without_a_processor_is_nobodys_fault() {
+    let chronology = scenes::stalled();
+    check_places(&chronology, &["busy.py:21 C code holding the GIL 225; busy.py:21 no processor 176"]);
+    let analysis = Analysis::of(&chronology, THRESHOLD);
+    let stalls: Vec<_> = analysis.stalls.iter().map(|stall| (stall.actor.0, stall.withheld)).collect();
+    assert_eq!(stalls, [(0, 120_400_000)]);
+    assert_eq!(analysis.starved_time(), 402_000_000);
+}
+
+#[test]
+fn a_look_without_a_stack_is_where_the_one_before_it_was() {
+    let mut run = Recording::new("blind.py", "blind.py");
+    let task = run.task("task", "t", None);
+    let (first, second) = (run.place("t", 4), run.place("t", 5));
+    run.run(task, (10_000, 800_000, 5), Wake::Io, (1, 9));
+    for (after, stack) in [(50_000, vec![]), (100_000, vec![first]), (200_000, vec![]), (400_000, vec![second])] {
+        run.seen(after, Cause::Python, "", &stack);
+    }
+    run.run(task, (900_000, 90_000, 5), Wake::Io, (9, 9));
+    run.seen(50_000, Cause::Lock, "", &[]);
+    check_places(
+        &run.lasting(1_000_000),
+        &["blind.py:5 Python code 500; blind.py:4 Python code 300", "blind.py:9 lock 90 unseen"],
+    );
+}
+
+#[test]
+fn code_that_is_nobodys_own_is_told_by_its_innermost_frame() {
+    let mut run = Recording::new("library.py", "library.py");
+    let task = run.task("task", "t", None);
+    let (inner, outer) = (run.library("loads", "json/__init__.py", 346), run.library("app", "starlette.py", 12));
+    run.run(task, (10_000, 80_000, 5), Wake::Io, (1, 9));
+    run.seen(50_000, Cause::Native, "", &[inner, outer]);
+    check_places(&run.lasting(100_000), &["__init__.py:346 C code holding the GIL 80"]);
+}
+
+#[test]
+fn many_small_steps_keep_others_waiting_together() {
+    let chronology = scenes::congested();
+    let analysis = Analysis::of(&chronology, THRESHOLD);
+    assert_eq!(analysis.starvations, []);
+    let [congestion] = &analysis.congestions[..] else { panic!("one: {:?}", analysis.congestions) };
+    // The callbacks that came sixth and later waited for those before them.
+    assert_eq!((congestion.steps, congestion.busy, congestion.victim_count), (11, 100_204_000, 6));
+    let shares: Vec<_> = congestion.shares.iter().map(|share| (share.actor.0, share.steps, share.busy)).collect();
+    assert_eq!(shares, [(1, 10, 100_200_000), (2, 1, 4_000)]);
+    let longest = congestion.victims[0];
+    assert_eq!((longest.actor.0, longest.waited), (0, 100_104_000));
+    assert_eq!(analysis.congested(longest.step), Some(100_104_000));
+}
+
+#[test]
+fn small_steps_after_a_starvation_are_charged_apart() {
+    let mut run = Recording::new("both.py", "both.py");
+    let (culprit, victim) = (run.task("culprit", "c", None), run.task("victim", "v", None));
+    run.run(culprit, (10_000, 200_000, 5), Wake::Io, (1, 2));
+    for number in 0..6 {
+        run.run(culprit, (210_000 + number * 9_000, 9_000, 5), Wake::Io, (2, 2));
+    }
+    run.run(victim, (264_000, 100, 254_000), Wake::Io, (1, 2));
+    let chronology = run.lasting(300_000);
+    check(&chronology, &["culprit: victim 200"]);
+    let analysis = Analysis::of(&chronology, THRESHOLD);
+    let waited: Vec<_> = analysis.congestions.iter().map(|congestion| congestion.victims[0].waited).collect();
+    assert_eq!(waited, [54_000_000]);
+    assert_eq!(analysis.congestions[0].busy, 54_000_000);
+}
+
+/// The lints as `kind at start ms for duration ms: count, time ms`.
+#[track_caller]
+fn check_lints(chronology: &Chronology, expected: &[&str]) {
+    let analysis = Analysis::of(chronology, THRESHOLD);
+    let told = analysis.lints.iter().map(|lint| {
+        let [start, duration, time] = [lint.start, lint.duration, lint.time].map(|time| time / 1_000_000);
+        format!("{:?} at {start} for {duration}: {}, {time}", lint.kind, lint.count)
+    });
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn careless_habits_are_found() {
+    check_lints(
+        &scenes::careless(),
+        &["BusyLoop at 1 for 33: 2402, 21", "PileUp at 50 for 204: 512, 102", "LateTimers at 390 for 210: 1, 210"],
+    );
+}
+
+#[test]
+fn what_works_is_no_careless_habit() {
+    for chronology in
+        [scenes::pieces(), scenes::starvation(), scenes::crowded(), scenes::congested(), scenes::stalled()]
+    {
+        check_lints(&chronology, &[]);
+    }
+    check_lints(&scenes::server(500, 30_000), &[]);
+}
+
+#[test]
+fn yielding_between_pieces_of_work_is_no_busy_loop() {
+    let mut run = Recording::new("polite.py", "polite.py");
+    let polite = run.task("polite", "p", None);
+    let mut last = run.run(polite, (1_000, 500, 5), Wake::Io, (1, 2));
+    for number in 1..2_000 {
+        last = run.run(polite, (1_000 + number * 600, 500, 5), Wake::Step(last), (2, 2));
+    }
+    check_lints(&run.lasting(2_000_000), &[]);
+}
+
+#[test]
+fn a_timer_that_starved_is_not_late_for_no_reason() {
+    let mut run = Recording::new("starved.py", "starved.py");
+    let (culprit, tick) = (run.task("culprit", "c", None), run.callback("tick"));
+    run.run(culprit, (10_000, 200_000, 5), Wake::Io, (1, 2));
+    run.call(tick, (210_010, 8, 150_000), Wake::Timer);
+    check_lints(&run.lasting(300_000), &[]);
+}
+
+/// How long a step waited for steps within the threshold, one after the other.
+fn congested_by_definition(chronology: &Chronology, threshold: Nanos, index: usize) -> Nanos {
+    let step = &chronology.steps[index];
+    let ready = since(chronology, threshold, index);
+    let small = chronology.steps.iter().filter(|other| other.thread == step.thread && other.duration <= threshold);
+    small.map(|other| other.end().min(step.start).saturating_sub(other.start.max(ready))).sum()
+}
+
 /// The definition of a victim, one pair of steps after the other.
 fn victims_by_definition(chronology: &Chronology, threshold: Nanos, culprit: usize) -> Vec<(usize, Nanos)> {
     let steps = &chronology.steps;
@@ -161,6 +320,16 @@ fn carriers(chronology: &Chronology, threshold: Nanos, task: usize) -> Vec<usize
     carriers
 }
 
+/// For how long a step had no processor: of each two samples next to each other, the earlier tells up to the middle.
+fn withheld(chronology: &Chronology, step: usize) -> Nanos {
+    let samples: Vec<_> = chronology.samples.iter().filter(|sample| sample.step.index() == step).collect();
+    let (start, end) = (chronology.steps[step].start, chronology.steps[step].end());
+    let middles = samples.windows(2).map(|pair| pair[0].at + (pair[1].at - pair[0].at) / 2);
+    let cuts: Vec<Nanos> = [start].into_iter().chain(middles).chain([end]).collect();
+    let stretches = samples.iter().zip(cuts.windows(2));
+    stretches.filter(|(sample, _)| sample.cause == Cause::NoProcessor).map(|(_, cut)| cut[1] - cut[0]).sum()
+}
+
 fn since(chronology: &Chronology, threshold: Nanos, index: usize) -> Nanos {
     let steps = &chronology.steps;
     let step = &steps[index];
@@ -176,15 +345,44 @@ proptest! {
     #[test]
     fn victims_are_those_of_the_definition(chronology in random::chronology(40), threshold in 0..80_000_000_u64) {
         let analysis = Analysis::of(&chronology, threshold);
-        let culprits: Vec<usize> =
-            (0..chronology.steps.len()).filter(|&step| chronology.steps[step].duration > threshold).collect();
-        prop_assert_eq!(analysis.starvations.len(), culprits.len());
-        for (starvation, culprit) in analysis.starvations.iter().zip(culprits) {
+        let long = (0..chronology.steps.len()).filter(|&step| chronology.steps[step].duration > threshold);
+        let (culprits, stalls): (Vec<usize>, Vec<usize>) =
+            long.partition(|&step| chronology.steps[step].duration - withheld(&chronology, step) > threshold);
+        let counts = (analysis.starvations.len(), analysis.stalls.len());
+        prop_assert_eq!(counts, (culprits.len(), stalls.len()));
+        let found = analysis.starvations.iter().chain(&analysis.stalls);
+        for (starvation, culprit) in found.zip(culprits.into_iter().chain(stalls)) {
+            prop_assert_eq!(starvation.withheld, withheld(&chronology, culprit));
+            prop_assert_eq!(starvation.places.iter().map(|place| place.held).sum::<Nanos>(), starvation.duration);
+            prop_assert_eq!(starvation.cause, starvation.places[0].cause);
             prop_assert_eq!(starvation.step, StepId(culprit as u32));
             let found: Vec<_> =
                 starvation.victims.iter().map(|victim| (victim.step.index(), victim.waited)).collect();
             prop_assert_eq!(found, victims_by_definition(&chronology, threshold, culprit));
             prop_assert_eq!(starvation.victim_count, starvation.victims.len());
+        }
+    }
+
+    #[test]
+    fn who_waited_for_small_steps_is_in_one_congestion(
+        chronology in random::chronology(40),
+        threshold in prop_oneof![0..2_000_000_u64, 0..80_000_000_u64],
+    ) {
+        let analysis = Analysis::of(&chronology, threshold);
+        for index in 0..chronology.steps.len() {
+            let carried = (0..chronology.steps.len()).any(|task| carriers(&chronology, threshold, task).contains(&index));
+            let waited = congested_by_definition(&chronology, threshold, index);
+            let expected = (waited > threshold && !carried).then_some(waited);
+            prop_assert_eq!(analysis.congested(StepId(index as u32)), expected);
+        }
+        let mut ends = vec![0; chronology.threads.len()];
+        for congestion in &analysis.congestions {
+            let end = &mut ends[congestion.thread.index()];
+            prop_assert!(*end <= congestion.start, "congestions do not overlap");
+            *end = congestion.start + congestion.duration;
+            prop_assert!(congestion.steps >= 2 && congestion.busy <= congestion.duration);
+            prop_assert_eq!(congestion.victim_count, congestion.victims.len());
+            prop_assert_eq!(congestion.shares.iter().map(|share| share.steps).sum::<usize>(), congestion.steps);
         }
     }
 }
