@@ -12,6 +12,7 @@
 //! * Any thread may read a ring while its owner writes. What was overwritten meanwhile is left out, never torn.
 
 pub mod chronicle;
+pub mod line_table;
 pub mod live;
 pub mod recent;
 pub mod ring;
