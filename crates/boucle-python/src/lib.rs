@@ -5,7 +5,7 @@
 //! * [`sock`]: operations on sockets that the program keeps.
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
 //! * [`stacks`]: where a running thread is, seen without the GIL.
-//! * [`chronology`]: a recorded run for Python.
+//! * [`chronology`]: a recorded run for Python. [`viewer`]: that of another process.
 //! * [`raw`]: the unsafe floor under all of it.
 //!
 //! # Invariants
@@ -36,6 +36,7 @@ mod stacks;
 mod task;
 mod tls;
 mod transport;
+mod viewer;
 mod witness;
 
 use pyo3::prelude::*;
@@ -45,6 +46,7 @@ use pyo3::prelude::*;
 mod _boucle {
     use super::{
         directory, frames, future, handle, imports, loop_core, raw, settings, sock, stacks, task, tls, transport,
+        viewer,
     };
     use pyo3::prelude::*;
 
@@ -94,6 +96,13 @@ mod _boucle {
         // Whether steps are recorded with their places: false where this Python lays its frames out in an unknown way.
         module.add("places_are_readable", readable)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// The last seconds of what another process ran, or the whole of a step that it still runs. Raises `OSError` where it
+    /// cannot be looked into.
+    #[pyfunction]
+    fn snapshot(py: Python<'_>, pid: u32, seconds: f64) -> PyResult<Chronology> {
+        viewer::snapshot(py, pid, seconds)
     }
 
     /// All tasks of boucle's own class that are not done.
