@@ -51,7 +51,7 @@ pub struct Victim {
 /// For whom a step had to wait: the other side of a [`Victim`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Culprit {
-    /// The index of the starvation in [`Analysis::starvations`].
+    /// The index of the starvation in [`Analysis::starvations`](super::Analysis::starvations).
     pub starvation: usize,
     /// How long the step had to wait for it.
     pub waited: Nanos,
