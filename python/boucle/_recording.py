@@ -183,7 +183,7 @@ class Chronology:
     def starvations(self):
         """The steps longer than the threshold, a list of Starvation ordered by start.
 
-        A step that was long only because the operating system gave it no processor is none: see stalls.
+        A step that a watchdog only saw without a processor is none: see stalls.
         """
         return [_starvation(row) for row in self._analysis()["starvations"]]
 
