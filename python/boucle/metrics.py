@@ -115,7 +115,7 @@ def threads():
     """The metrics by the name of the thread, those of threads that have ended with the next one that took their place.
     Raises ValueError if the recorder is off."""
     _check_recorder()
-    sums = {}
+    sums: dict[str, list] = {}
     for row in _boucle._metrics_of_process():
         sums.setdefault(row["thread"], []).append(row["sums"])
     return {thread: _metrics(rows) for thread, rows in sums.items()}
@@ -131,7 +131,7 @@ def _check_recorder():
 
 def _metrics(rows):
     """One object of the sums of several threads."""
-    starvations = {}
+    starvations: dict[str, list] = {}
     for row in rows:
         for cause, *sums in row["starvations"]:
             starvations[cause] = [a + b for a, b in zip(starvations.get(cause, (0, 0, 0)), sums, strict=True)]
@@ -148,7 +148,7 @@ def _metrics(rows):
 
 
 def _histogram(rows, slots, total):
-    counts = {}
+    counts: dict[float, int] = {}
     for row in rows:
         for end, n in row[slots]:
             counts[end] = counts.get(end, 0) + n
