@@ -50,6 +50,21 @@ __all__ = [
     "run",
 ]
 
+
+def load_ipython_extension(shell):
+    """Add the cell magic %%chronology: ``%load_ext boucle`` calls this."""
+    from ._magics import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell):
+    """Take it out again."""
+    from ._magics import unload
+
+    unload(shell)
+
+
 make_visible()
 follow(Loop)
 del make_visible, follow

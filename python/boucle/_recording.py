@@ -239,7 +239,9 @@ class Chronology:
         return f"<Chronology of {self.program}: {self.duration:.3f} s, {len(self.steps)} steps>"
 
     def _repr_mimebundle_(self, include=None, exclude=None):
-        return {"image/svg+xml": self.svg(), "text/plain": self.text(width=100)}
+        from ._magics import bundle
+
+        return bundle(self)
 
 
 _KINDS = {

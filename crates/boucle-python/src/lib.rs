@@ -129,6 +129,18 @@ mod _boucle {
         stacks::oracle::line(table, first_line, offset)
     }
 
+    /// What all loops of this process did, by thread: see boucle.metrics.
+    #[pyfunction]
+    fn _metrics_of_process() -> Vec<loop_core::metrics::ThreadSums> {
+        loop_core::metrics::of_process()
+    }
+
+    /// Whether steps are written down.
+    #[pyfunction]
+    fn _is_recording() -> bool {
+        settings::recording()
+    }
+
     /// The mistakes that `mutate` can make: for the test of the differential tester.
     #[cfg(feature = "mutations")]
     #[pyfunction]
