@@ -1,0 +1,73 @@
+//! Columns: texts cut and padded to a width in a terminal.
+
+use crate::incidents::Incident;
+use boucle_chronology::name;
+pub(super) use boucle_chronology::name::width;
+use boucle_chronology::{Chronology, Nanos, Place, PlaceId, quantity};
+
+/// A column of a table; one space stands behind it.
+#[derive(Clone, Debug)]
+pub(super) struct Column {
+    pub(super) heading: String,
+    pub(super) width: usize,
+    pub(super) right: bool,
+}
+
+impl Column {
+    /// A column of words.
+    pub(super) fn left(heading: impl Into<String>, width: usize) -> Self {
+        Self { heading: heading.into(), width, right: false }
+    }
+
+    /// A column of quantities.
+    pub(super) fn right(heading: impl Into<String>, width: usize) -> Self {
+        Self { heading: heading.into(), width, right: true }
+    }
+
+    /// `text` in this column.
+    pub(super) fn cell(&self, text: &str) -> String {
+        let text = name::fitted(text, self.width);
+        let pad = " ".repeat(self.width.saturating_sub(width(&text)));
+        if self.right { format!("{pad}{text} ") } else { format!("{text}{pad} ") }
+    }
+
+    pub(super) fn heading_cell(&self) -> String {
+        self.cell(&self.heading)
+    }
+}
+
+/// A duration in a table: nothing where there is none.
+pub(super) fn duration(duration: Nanos) -> String {
+    if duration == 0 { "-".to_owned() } else { quantity::precise(duration) }
+}
+
+/// How long ago something was: `12 s ago`.
+pub(super) fn ago(now: Nanos, time: Nanos) -> String {
+    match now.saturating_sub(time) {
+        0..1_000_000 => "now".to_owned(),
+        since => format!("{} ago", quantity::short(since)),
+    }
+}
+
+/// A line of code: `report.py:41 in rows`.
+pub(super) fn place(place: &Place) -> String {
+    format!("{} in {}", position(place), name::shown(&place.function))
+}
+
+/// A line of code: `report.py:41`.
+pub(super) fn position(place: &Place) -> String {
+    let file = name::escaped(name::file_name(&place.file));
+    if place.line == 0 { file } else { format!("{file}:{}", place.line) }
+}
+
+/// Where an incident held the processor: `report.py:41`, or `from report.py:38` where nobody looked and only the line is
+/// known from which the step went on.
+pub(super) fn spot(incident: &Incident) -> Option<String> {
+    let position = position(incident.place.as_ref()?);
+    Some(if incident.was_looked_at() { position } else { format!("from {position}") })
+}
+
+/// The same of a place of a chronology.
+pub(super) fn place_of(chronology: &Chronology, id: PlaceId) -> String {
+    place(&chronology.places[id.index()])
+}
