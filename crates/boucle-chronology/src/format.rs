@@ -1,17 +1,18 @@
 //! A chronology as bytes, and back.
 //!
-//! # The format, version 1
+//! # The format, version 2
 //!
 //! ```text
-//! file     = magic version program recorded_by duration lost threads places actors steps checksum
+//! file     = magic version program recorded_by duration lost threads places actors steps samples checksum
 //! magic    = 89 62 6F 75 63 6C 65 0A             "boucle" between a byte that no text holds and a line end
-//! version  = number                              1
+//! version  = number                              2; in version 1 there are no samples
 //! program, recorded_by = string
 //! duration, lost = number
 //! threads  = count thread*                       thread = string                          its name
 //! places   = count place*                        place  = string string number            function, file, line·2 + (1 in a library)
 //! actors   = count actor*                        actor  = string string number            name, function, (parent + 1 or 0)·2 + (1 for a callback)
 //! steps    = count step*
+//! samples  = count sample*
 //! checksum = 4 bytes, little-endian              CRC-32 (the one of zip and PNG) of all bytes before it
 //!
 //! number   = LEB128: seven bits a byte, lowest first, the top bit set on all bytes but the last; at most 64 bits
@@ -43,6 +44,19 @@
 //! left     = number, if bits 3–4 are 1           the place
 //! ```
 //!
+//! And a sample against the one before it:
+//!
+//! ```text
+//! sample   = step time cause detail stack
+//! step     = number                              minus that of the sample before, or minus 0
+//! time     = number                              at − that of the sample before if it is of the same step, else − start of the step
+//! cause    = 1 byte                              0 unknown, 1 sleep, 2 socket, 3 file, 4 lock, 5 child process,
+//!                                                6 system call, 7 Python code, 8 C code holding the GIL,
+//!                                                9 waiting for the GIL, 10 garbage collector, 11 no processor
+//! detail   = string
+//! stack    = count place*                        place = number                          the innermost first
+//! ```
+//!
 //! # Invariants
 //!
 //! * `decode(encode(c)) == c` for every `c` that passes [`Chronology::check`], and whatever decodes passes it.
@@ -54,6 +68,7 @@
 mod checksum;
 mod error;
 mod reader;
+mod samples;
 mod steps;
 mod writer;
 
@@ -65,7 +80,9 @@ use reader::Reader;
 use writer::Writer;
 
 const MAGIC: &[u8; 8] = b"\x89boucle\n";
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
+/// From this version on recordings have samples.
+const WITH_SAMPLES: u64 = 2;
 /// Longer strings are written out at each use.
 const SHARED_STRING_MAX: usize = 127;
 
@@ -97,6 +114,8 @@ pub fn encode(chronology: &Chronology) -> Vec<u8> {
     }
     writer.number(chronology.steps.len() as u64);
     steps::write(&mut writer, chronology);
+    writer.number(chronology.samples.len() as u64);
+    samples::write(&mut writer, chronology);
     let checksum = checksum::crc32(writer.written());
     writer.bytes(&checksum.to_le_bytes());
     writer.finish()
@@ -108,7 +127,7 @@ pub fn decode(bytes: &[u8]) -> Result<Chronology, DecodeError> {
     reader.magic(MAGIC)?;
     let at = reader.offset();
     let version = reader.number("the version")?;
-    if version != VERSION {
+    if !(1..=VERSION).contains(&version) {
         return Err(DecodeError::new(at, Problem::Version { found: version, read: VERSION }));
     }
     let mut chronology = Chronology {
@@ -125,6 +144,9 @@ pub fn decode(bytes: &[u8]) -> Result<Chronology, DecodeError> {
     chronology.places = reader.list("places", 3, |reader, _| place(reader))?;
     chronology.actors = reader.list("actors", 3, actor)?;
     chronology.steps = steps::read(&mut reader, &chronology)?;
+    if version >= WITH_SAMPLES {
+        chronology.samples = samples::read(&mut reader, &chronology)?;
+    }
     reader.checksum()?;
     Ok(chronology)
 }

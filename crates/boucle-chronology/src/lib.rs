@@ -13,6 +13,7 @@
 //!   [`Analysis`] is used with the chronology it is of. What does not may panic, and nothing else does.
 #![forbid(unsafe_code)]
 
+pub mod advice;
 pub mod analysis;
 mod axis;
 pub mod format;

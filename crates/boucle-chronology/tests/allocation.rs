@@ -2,7 +2,8 @@
 //! allocate more.
 
 use boucle_chronology::{
-    Actor, ActorId, ActorKind, Chronology, Left, Origin, Place, Step, Thread, ThreadId, Wake, decode, encode,
+    Actor, ActorId, ActorKind, Cause, Chronology, Left, Origin, Place, Sample, Step, StepId, Thread, ThreadId, Wake,
+    decode, encode,
 };
 use proptest::prelude::*;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -73,11 +74,13 @@ fn dense(name: &str) -> Chronology {
         resumed: None,
         left: Left::Unknown,
     };
+    let sample = Sample { step: StepId(0), at: 0, cause: Cause::Sleep, detail: name.clone(), stack: Vec::new() };
     Chronology {
         threads: vec![Thread { name }; 500],
         places: vec![place; 500],
         actors: vec![actor; 500],
         steps: vec![step; 500],
+        samples: vec![sample; 500],
         ..Chronology::default()
     }
 }
@@ -94,10 +97,10 @@ fn a_dense_recording_costs_a_bounded_amount_a_byte() {
 
 #[test]
 fn a_count_alone_costs_nothing() {
-    let front = b"\x89boucle\n\x01\0\0\0\0\0\0";
-    for sections in 0..4 {
+    let front = b"\x89boucle\n\x02\0\0\0\0\0\0";
+    for sections in 0..5 {
         for count in [&b"\xff\xff\x03"[..], b"\xff\xff\xff\xff\x0f", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"] {
-            check(&[front, &b"\0\0\0\0"[..sections], count, b"\0\0\0\0\0\0\0\0"].concat());
+            check(&[front, &b"\0\0\0\0\0"[..sections], count, b"\0\0\0\0\0\0\0\0"].concat());
         }
     }
 }

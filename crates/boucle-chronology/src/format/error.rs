@@ -29,6 +29,10 @@ pub(super) enum Problem {
     NoSuch { claim: &'static str, number: u64, available: u64, kind: &'static str },
     /// A step has bits set that mean nothing.
     Head { found: u8 },
+    /// A sample has a cause that is none.
+    Cause { found: u8 },
+    /// A sample is not within its step.
+    AfterItsStep,
     /// A step begins before the one before it.
     OutOfOrder,
     /// A step ends after the recording.
@@ -80,11 +84,14 @@ impl fmt::Display for Problem {
             Problem::Version { found, read } if found > read => {
                 write!(
                     f,
-                    "the recording has format version {found}, and this boucle reads version {read}: update boucle"
+                    "the recording has format version {found}, and this boucle reads versions up to {read}: update boucle"
                 )
             }
             Problem::Version { found, read } => {
-                write!(f, "the recording has format version {found}, which never was; this boucle reads version {read}")
+                write!(
+                    f,
+                    "the recording has format version {found}, which never was; this boucle reads versions up to {read}"
+                )
             }
             Problem::Truncated { what } => write!(f, "the file ends in the middle of {what}"),
             Problem::TooLarge { what } => write!(f, "{what} is too large a number"),
@@ -99,6 +106,8 @@ impl fmt::Display for Problem {
                 write!(f, "{claim} {number}, but there are {available} {kind}")
             }
             Problem::Head { found } => write!(f, "a step begins with {found:#04x}, which means nothing"),
+            Problem::Cause { found } => write!(f, "a sample has cause {found}, which means nothing"),
+            Problem::AfterItsStep => write!(f, "the sample was taken after its step"),
             Problem::OutOfOrder => write!(f, "the step begins before the one before it"),
             Problem::AfterTheEnd { duration } => {
                 write!(f, "the step ends after the recording, which lasted {duration} ns")

@@ -4,7 +4,7 @@ use crate::random;
 use crate::scenes::{self, Recording};
 use boucle_chronology::analysis::Victim;
 use boucle_chronology::model::Nanos;
-use boucle_chronology::{ActorKind, Analysis, Chronology, Step, StepId, Wake, sentence};
+use boucle_chronology::{ActorKind, Analysis, Cause, Chronology, Step, StepId, Wake, sentence};
 use proptest::prelude::*;
 
 const THRESHOLD: Nanos = 50_000_000;
@@ -120,6 +120,76 @@ fn usage_adds_up() {
     assert_eq!((run2.longest_wait, run2.waited), (1_000_081_000, 1_000_182_000));
 }
 
+/// Each starvation's places, with the milliseconds at each: `shop.py:31 sleep 426; shop.py:21 Python code 276`.
+#[track_caller]
+fn check_places(chronology: &Chronology, expected: &[&str]) {
+    let told: Vec<String> = Analysis::of(chronology, THRESHOLD)
+        .starvations
+        .iter()
+        .map(|starvation| {
+            let places = starvation.places.iter().map(|held| {
+                let place = held.place.map(|id| &chronology.places[id.index()]);
+                let file = place.map_or("", |place| place.file.rsplit('/').next().unwrap());
+                let seen = if held.seen { "" } else { " unseen" };
+                let line = place.map_or(0, |place| place.line);
+                format!("{file}:{line} {} {}{seen}", held.cause.word(), held.held / 1_000_000)
+            });
+            places.collect::<Vec<_>>().join("; ")
+        })
+        .collect();
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn the_culprit_is_where_it_held_the_processor_for_longest() {
+    check_places(&scenes::watched(), &["shop.py:31 sleep 478; shop.py:21 Python code 225", "shop.py:47 socket 121"]);
+}
+
+#[test]
+fn a_step_that_nobody_watched_tells_only_where_it_resumed() {
+    check_places(
+        &scenes::starvation(),
+        &["starvation.py:7 unknown 1000 unseen", "starvation.py:7 unknown 1000 unseen"],
+    );
+}
+
+#[test]
+fn time_without_a_processor_is_nobodys_fault() {
+    let chronology = scenes::stalled();
+    check_places(&chronology, &["busy.py:21 C code holding the GIL 225; busy.py:21 no processor 176"]);
+    let analysis = Analysis::of(&chronology, THRESHOLD);
+    let stalls: Vec<_> = analysis.stalls.iter().map(|stall| (stall.actor.0, stall.withheld)).collect();
+    assert_eq!(stalls, [(0, 120_400_000)]);
+    assert_eq!(analysis.starved_time(), 402_000_000);
+}
+
+#[test]
+fn a_look_without_a_stack_is_where_the_one_before_it_was() {
+    let mut run = Recording::new("blind.py", "blind.py");
+    let task = run.task("task", "t", None);
+    let (first, second) = (run.place("t", 4), run.place("t", 5));
+    run.run(task, (10_000, 800_000, 5), Wake::Io, (1, 9));
+    for (after, stack) in [(50_000, vec![]), (100_000, vec![first]), (200_000, vec![]), (400_000, vec![second])] {
+        run.seen(after, Cause::Python, "", &stack);
+    }
+    run.run(task, (900_000, 90_000, 5), Wake::Io, (9, 9));
+    run.seen(50_000, Cause::Lock, "", &[]);
+    check_places(
+        &run.lasting(1_000_000),
+        &["blind.py:5 Python code 500; blind.py:4 Python code 300", "blind.py:9 lock 90 unseen"],
+    );
+}
+
+#[test]
+fn code_that_is_nobodys_own_is_told_by_its_innermost_frame() {
+    let mut run = Recording::new("library.py", "library.py");
+    let task = run.task("task", "t", None);
+    let (inner, outer) = (run.library("loads", "json/__init__.py", 346), run.library("app", "starlette.py", 12));
+    run.run(task, (10_000, 80_000, 5), Wake::Io, (1, 9));
+    run.seen(50_000, Cause::Native, "", &[inner, outer]);
+    check_places(&run.lasting(100_000), &["__init__.py:346 C code holding the GIL 80"]);
+}
+
 /// The definition of a victim, one pair of steps after the other.
 fn victims_by_definition(chronology: &Chronology, threshold: Nanos, culprit: usize) -> Vec<(usize, Nanos)> {
     let steps = &chronology.steps;
@@ -161,6 +231,16 @@ fn carriers(chronology: &Chronology, threshold: Nanos, task: usize) -> Vec<usize
     carriers
 }
 
+/// For how long a step had no processor: of each two samples next to each other, the earlier tells up to the middle.
+fn withheld(chronology: &Chronology, step: usize) -> Nanos {
+    let samples: Vec<_> = chronology.samples.iter().filter(|sample| sample.step.index() == step).collect();
+    let (start, end) = (chronology.steps[step].start, chronology.steps[step].end());
+    let middles = samples.windows(2).map(|pair| pair[0].at + (pair[1].at - pair[0].at) / 2);
+    let cuts: Vec<Nanos> = [start].into_iter().chain(middles).chain([end]).collect();
+    let stretches = samples.iter().zip(cuts.windows(2));
+    stretches.filter(|(sample, _)| sample.cause == Cause::NoProcessor).map(|(_, cut)| cut[1] - cut[0]).sum()
+}
+
 fn since(chronology: &Chronology, threshold: Nanos, index: usize) -> Nanos {
     let steps = &chronology.steps;
     let step = &steps[index];
@@ -176,10 +256,16 @@ proptest! {
     #[test]
     fn victims_are_those_of_the_definition(chronology in random::chronology(40), threshold in 0..80_000_000_u64) {
         let analysis = Analysis::of(&chronology, threshold);
-        let culprits: Vec<usize> =
-            (0..chronology.steps.len()).filter(|&step| chronology.steps[step].duration > threshold).collect();
-        prop_assert_eq!(analysis.starvations.len(), culprits.len());
-        for (starvation, culprit) in analysis.starvations.iter().zip(culprits) {
+        let long = (0..chronology.steps.len()).filter(|&step| chronology.steps[step].duration > threshold);
+        let (culprits, stalls): (Vec<usize>, Vec<usize>) =
+            long.partition(|&step| chronology.steps[step].duration - withheld(&chronology, step) > threshold);
+        let counts = (analysis.starvations.len(), analysis.stalls.len());
+        prop_assert_eq!(counts, (culprits.len(), stalls.len()));
+        let found = analysis.starvations.iter().chain(&analysis.stalls);
+        for (starvation, culprit) in found.zip(culprits.into_iter().chain(stalls)) {
+            prop_assert_eq!(starvation.withheld, withheld(&chronology, culprit));
+            prop_assert_eq!(starvation.places.iter().map(|place| place.held).sum::<Nanos>(), starvation.duration);
+            prop_assert_eq!(starvation.cause, starvation.places[0].cause);
             prop_assert_eq!(starvation.step, StepId(culprit as u32));
             let found: Vec<_> =
                 starvation.victims.iter().map(|victim| (victim.step.index(), victim.waited)).collect();

@@ -1,7 +1,7 @@
 //! Recordings as bytes: what is written is read again, and nothing else is.
 
 use crate::{random, scenes};
-use boucle_chronology::{ActorId, Chronology, Left, PlaceId, StepId, ThreadId, Wake, decode, encode};
+use boucle_chronology::{ActorId, Chronology, Left, PlaceId, Sample, StepId, ThreadId, Wake, decode, encode};
 use proptest::prelude::*;
 use std::path::Path;
 
@@ -32,7 +32,7 @@ fn what_is_not_a_recording_is_told_so() {
 fn a_newer_version_is_told_from_damage() {
     check_refused(
         b"\x89boucle\n\x07whatever",
-        "byte 8: the recording has format version 7, and this boucle reads version 1: update boucle",
+        "byte 8: the recording has format version 7, and this boucle reads versions up to 2: update boucle",
     );
 }
 
@@ -90,12 +90,32 @@ fn steps_out_of_their_order_are_refused() {
 }
 
 #[test]
+fn samples_that_are_not_of_their_step_are_refused() {
+    let samples = |change: fn(&mut Sample), expected| {
+        let mut chronology = scenes::watched();
+        change(chronology.samples.last_mut().unwrap());
+        let refused = decode(&encode(&chronology)).unwrap_err().to_string();
+        assert_eq!(refused.split_once(": ").unwrap().1, expected);
+    };
+    samples(|sample| sample.step = StepId(99), "the sample is of step 99, but there are 8 steps");
+    samples(|sample| sample.at += 2_000_000_000, "the sample was taken after its step");
+    samples(|sample| sample.at = 0, "the sample was taken after its step");
+    samples(|sample| sample.stack.push(PlaceId(70)), "the sample names place 70, but there are 14 places");
+}
+
+#[test]
 fn version_1_stays_readable() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/starvation.boucle");
-    if std::env::var_os("BOUCLE_BLESS").is_some() {
-        std::fs::write(&path, encode(&scenes::starvation())).unwrap();
-    }
     assert_eq!(decode(&std::fs::read(path).unwrap()), Ok(scenes::starvation()));
+}
+
+#[test]
+fn version_2_stays_readable() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/watched.boucle");
+    if std::env::var_os("BOUCLE_BLESS").is_some() {
+        std::fs::write(&path, encode(&scenes::watched())).unwrap();
+    }
+    assert_eq!(decode(&std::fs::read(path).unwrap()), Ok(scenes::watched()));
 }
 
 #[test]
@@ -134,7 +154,7 @@ proptest! {
     #[test]
     fn random_bytes_are_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         prop_assert!(decode(&bytes).is_err());
-        let mut bytes = [b"\x89boucle\n\x01".as_slice(), &bytes].concat();
+        let mut bytes = [b"\x89boucle\n\x02".as_slice(), &bytes].concat();
         prop_assert!(decode(&bytes).is_err());
         // Small numbers get further than random ones.
         bytes[9..].iter_mut().for_each(|byte| *byte %= 4);

@@ -1,8 +1,9 @@
 //! Random recordings that pass `Chronology::check`, with durations as a program has them: mostly microseconds, now and
-//! then long enough to starve others.
+//! then long enough to starve others, and samples of any step.
 
 use boucle_chronology::{
-    Actor, ActorId, ActorKind, Chronology, Left, Nanos, Origin, Place, PlaceId, Step, StepId, Thread, ThreadId, Wake,
+    Actor, ActorId, ActorKind, Cause, Chronology, Left, Nanos, Origin, Place, PlaceId, Sample, Step, StepId, Thread,
+    ThreadId, Wake,
 };
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -14,8 +15,9 @@ pub(crate) fn chronology(steps: usize) -> impl Strategy<Value = Chronology> {
     let places = prop::collection::vec(place(), 0..6);
     let actors = prop::collection::vec(actor(), 1..10);
     let steps = prop::collection::vec(raw_step(), 0..steps);
-    (frame, threads, places, actors, steps).prop_map(
-        |((program, recorded_by, rest, lost), threads, places, actors, steps)| {
+    let samples = prop::collection::vec(raw_sample(), 0..30);
+    (frame, threads, places, actors, steps, samples).prop_map(
+        |((program, recorded_by, rest, lost), threads, places, actors, steps, samples)| {
             let actor_count = actors.len();
             let actors = actors.into_iter().map(|(mut actor, parent)| {
                 actor.parent = parent.map(|parent| ActorId(parent.index(actor_count) as u32));
@@ -24,7 +26,7 @@ pub(crate) fn chronology(steps: usize) -> impl Strategy<Value = Chronology> {
             let actors = actors.collect();
             let chronology =
                 Chronology { program, recorded_by, threads, places, actors, lost, ..Chronology::default() };
-            with_steps(chronology, steps, rest)
+            with_samples(with_steps(chronology, steps, rest), samples)
         },
     )
 }
@@ -92,6 +94,53 @@ fn with_steps(mut chronology: Chronology, raw: Vec<RawStep>, rest: Nanos) -> Chr
         chronology.steps.push(step);
     }
     chronology.duration = ends.into_iter().max().unwrap_or(0) + rest;
+    assert_eq!(chronology.check(), Ok(()));
+    chronology
+}
+
+/// A sample before its step and its places are known: both are indexes into whatever there is.
+#[derive(Clone, Debug)]
+struct RawSample {
+    step: Index,
+    at: Index,
+    cause: Cause,
+    detail: String,
+    stack: Vec<Index>,
+}
+
+fn raw_sample() -> impl Strategy<Value = RawSample> {
+    let cause = prop_oneof![
+        2 => prop::sample::select(&Cause::WORDS[..]).prop_map(|(cause, _)| cause),
+        1 => Just(Cause::NoProcessor),
+    ];
+    let detail = prop_oneof![2 => Just(String::new()), 1 => name()];
+    let stack = prop::collection::vec(any::<Index>(), 0..4);
+    (any::<Index>(), any::<Index>(), cause, detail, stack).prop_map(|(step, at, cause, detail, stack)| RawSample {
+        step,
+        at,
+        cause,
+        detail,
+        stack,
+    })
+}
+
+/// Mostly of the long steps, as a watchdog's are.
+fn with_samples(mut chronology: Chronology, raw: Vec<RawSample>) -> Chronology {
+    let mut longest: Vec<StepId> = (0..chronology.steps.len() as u32).map(StepId).collect();
+    longest.sort_by_key(|id| std::cmp::Reverse(chronology.steps[id.index()].duration));
+    longest.truncate(4);
+    if longest.is_empty() {
+        return chronology;
+    }
+    let places = chronology.places.len();
+    for RawSample { step, at, cause, detail, stack } in raw {
+        let id = longest[step.index(longest.len())];
+        let step = &chronology.steps[id.index()];
+        let at = step.start + at.index(step.duration as usize + 1) as Nanos;
+        let stack = stack.into_iter().filter(|_| places > 0).map(|index| PlaceId(index.index(places) as u32));
+        chronology.samples.push(Sample { step: id, at, cause, detail, stack: stack.collect() });
+    }
+    chronology.samples.sort_by_key(|sample| (sample.step, sample.at));
     assert_eq!(chronology.check(), Ok(()));
     chronology
 }

@@ -1,7 +1,8 @@
 //! Recorded runs as a program would leave them, for pictures and examples. Times are in microseconds.
 
 use boucle_chronology::{
-    Actor, ActorId, ActorKind, Chronology, Left, Origin, Place, PlaceId, Step, StepId, Thread, ThreadId, Wake,
+    Actor, ActorId, ActorKind, Cause, Chronology, Left, Origin, Place, PlaceId, Sample, Step, StepId, Thread, ThreadId,
+    Wake,
 };
 
 /// A recording in the making: a chronology whose steps come in their order.
@@ -36,12 +37,16 @@ impl Recording {
     }
 
     pub(crate) fn place(&mut self, function: &str, line: u32) -> PlaceId {
-        let place = Place {
-            function: function.to_owned(),
-            file: format!("/home/ada/{}", self.file),
-            line,
-            origin: Origin::User,
-        };
+        let file = format!("/home/ada/{}", self.file);
+        self.keep(Place { function: function.to_owned(), file, line, origin: Origin::User })
+    }
+
+    pub(crate) fn library(&mut self, function: &str, file: &str, line: u32) -> PlaceId {
+        let file = format!("/usr/lib/python3.13/{file}");
+        self.keep(Place { function: function.to_owned(), file, line, origin: Origin::Library })
+    }
+
+    fn keep(&mut self, place: Place) -> PlaceId {
         let places = &mut self.chronology.places;
         let index = places.iter().position(|known| *known == place).unwrap_or_else(|| {
             places.push(place);
@@ -75,6 +80,14 @@ impl Recording {
         let step = Step { thread: ThreadId(0), actor, start, duration, waited, woken_by, resumed, left };
         self.chronology.steps.push(step);
         StepId(self.chronology.steps.len() as u32 - 1)
+    }
+
+    /// What a watchdog saw of the last step, `after` its start.
+    pub(crate) fn seen(&mut self, after: u64, cause: Cause, detail: &str, stack: &[PlaceId]) {
+        let step = StepId(self.chronology.steps.len() as u32 - 1);
+        let at = self.chronology.steps[step.index()].start + after * 1_000;
+        let (detail, stack) = (detail.to_owned(), stack.to_vec());
+        self.chronology.samples.push(Sample { step, at, cause, detail, stack });
     }
 
     /// Gives a step times in nanoseconds.
@@ -138,6 +151,61 @@ pub(crate) fn starvation() -> Chronology {
     let done = run.call(gathered, (2_500_586, 13, 17), Wake::Step(end2));
     run.run(main, (2_500_602, 22, 5), Wake::Step(done), (16, 0));
     run.lasting(2_500_670)
+}
+
+/// A handler that computes for 0.2 s on one line and sleeps for 0.5 s on the next, before the eyes of a watchdog; a
+/// chat and a callback have to wait. Later the chat waits for a socket on the wrong side of an await.
+pub(crate) fn watched() -> Chronology {
+    let mut run = Recording::new("-m uvicorn shop:app", "shop.py");
+    let main = run.task("Task-1", "main", None);
+    let report = run.task("GET /report", "report", Some(main));
+    let chat = run.task("chat", "chat", Some(main));
+    let timer = run.callback("futures._set_result_unless_cancelled");
+    let flush = run.callback("Metrics.flush");
+
+    let begin = run.run(main, (60, 140, 12), Wake::Unknown, (60, 61));
+    let (total, caller, sleeping) = (run.place("total", 21), run.place("report", 30), run.place("report", 31));
+    let retry = run.library("pause", "site-packages/retry/api.py", 88);
+    run.run(report, (206, 703_204, 140), Wake::Step(begin), (28, 34));
+    for after in [50_090, 100_120] {
+        run.seen(after, Cause::Python, "", &[total, caller]);
+    }
+    run.seen(200_140, Cause::Native, "", &[total, caller]);
+    for after in [250_210, 400_160] {
+        run.seen(after, Cause::Sleep, "", &[retry, sleeping]);
+    }
+    let due = run.call(timer, (703_440, 8, 601_940), Wake::Timer);
+    run.call(flush, (703_455, 310, 250_455), Wake::Timer);
+    run.run(chat, (703_790, 92, 330), Wake::Step(due), (43, 44));
+    let asked = run.library("SocketIO.readinto", "socket.py", 719);
+    let (lookup, price) = (run.library("get", "site-packages/requests/api.py", 73), run.place("chat", 47));
+    run.run(chat, (905_010, 121_377, 20), Wake::Io, (44, 49));
+    run.seen(50_080, Cause::Socket, "10.0.0.3:5432", &[asked, lookup, price]);
+    run.seen(100_070, Cause::Socket, "10.0.0.3:5432", &[asked, lookup, price]);
+    run.run(report, (1_026_460, 75, 66_020), Wake::Timer, (34, 0));
+    run.run(main, (1_026_560, 31, 18), Wake::Step(StepId(6)), (61, 0));
+    run.lasting(1_100_000)
+}
+
+/// Two tasks on a machine that has too much to run: what one does takes long only for want of a processor, and the other
+/// has a pattern that backtracks besides.
+pub(crate) fn stalled() -> Chronology {
+    let mut run = Recording::new("busy.py", "busy.py");
+    let innocent = run.task("innocent", "tick", None);
+    let culprit = run.task("culprit", "parse", None);
+    let ticking = run.place("tick", 9);
+    run.run(innocent, (1_000, 120_400, 40), Wake::Timer, (8, 10));
+    run.seen(50_300, Cause::NoProcessor, "", &[ticking]);
+    run.seen(100_200, Cause::NoProcessor, "", &[ticking]);
+    let matching = run.library("match", "re/__init__.py", 167);
+    let parsing = run.place("parse", 21);
+    run.run(culprit, (121_600, 402_000, 118_000), Wake::Io, (20, 22));
+    run.seen(50_100, Cause::Native, "", &[matching, parsing]);
+    run.seen(100_400, Cause::NoProcessor, "", &[matching, parsing]);
+    run.seen(200_100, Cause::Native, "", &[matching, parsing]);
+    run.seen(400_100, Cause::NoProcessor, "", &[]);
+    run.run(innocent, (523_700, 40, 290_000), Wake::Timer, (10, 10));
+    run.lasting(600_000)
 }
 
 /// A server with 300 requests at once, one of which computes for 180 ms; the recorder kept only the latest steps.
