@@ -4,11 +4,12 @@
 //! come to light one by one, as they run. So the newest look at one replaces the older looks. Two looks are at the same
 //! starvation if they overlap in time on the same thread, since steps of one thread never do.
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use boucle_chronology::analysis::Starvation;
-use boucle_chronology::{Analysis, Cause, Chronology, Nanos, Place, StepId, ThreadId, name};
+use boucle_chronology::analysis::{Congestion, HeldPlace, Starvation};
+use boucle_chronology::{ActorId, Analysis, Cause, Chronology, Nanos, Origin, Place, PlaceId, ThreadId, advice, name};
 
 use crate::source::{Condition, Snapshot};
 
@@ -17,10 +18,10 @@ const KEPT: usize = 1000;
 /// How many victims are kept by name.
 const VICTIMS_KEPT: usize = 20;
 
-/// A step over the threshold, in words of its own: the chronology it was seen in is gone.
+/// What kept others waiting for longer than the threshold, in words of its own: the chronology it was seen in is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Incident {
-    /// The thread it ran in.
+    /// The thread it happened in.
     pub thread: String,
     /// When it began, in the source's time.
     pub start: Nanos,
@@ -32,18 +33,31 @@ pub struct Incident {
     pub task: String,
     /// Its coroutine.
     pub coroutine: String,
-    /// Where it held the processor; where nobody looked, the line from which it went on.
-    pub place: Option<Place>,
-    /// What held it; `None` where nobody looked.
-    pub cause: Option<Cause>,
-    /// What it waited for, if known.
-    pub detail: String,
-    /// The frames, innermost first, as they were seen last.
-    pub stack: Vec<Place>,
+    /// 0 for one long step. Otherwise so many small steps, of which this task had the largest share.
+    pub small_steps: usize,
+    /// Where it held the processor, the longest first. Empty for small steps.
+    pub spots: Vec<Spot>,
     /// Who was ready and had to wait, and how long: the longest first.
     pub victims: Vec<(String, Nanos)>,
     /// How many had to wait.
     pub victim_count: usize,
+}
+
+/// Where a step held the processor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spot {
+    /// The line; where nobody `looked`, the one from which the step went on.
+    pub place: Option<Place>,
+    /// Whether a watchdog looked.
+    pub looked: bool,
+    /// How long it was there.
+    pub held: Nanos,
+    /// What it did there.
+    pub cause: Cause,
+    /// What it waited for, if known.
+    pub detail: String,
+    /// The frames, innermost first.
+    pub stack: Vec<Place>,
 }
 
 impl Incident {
@@ -52,9 +66,25 @@ impl Incident {
         self.start + self.duration
     }
 
-    /// Whether somebody looked where it held the processor.
-    pub fn was_looked_at(&self) -> bool {
-        !self.stack.is_empty()
+    /// Where it held the processor for longest.
+    pub fn spot(&self) -> Option<&Spot> {
+        self.spots.first()
+    }
+
+    /// What held the processor, in a word or three.
+    pub fn cause(&self) -> Option<&'static str> {
+        match self.spot() {
+            None => Some("many small steps"),
+            Some(spot) => (spot.cause != Cause::Unknown).then(|| spot.cause.word()),
+        }
+    }
+}
+
+impl Spot {
+    /// What helps.
+    pub fn advice(&self) -> Option<&'static str> {
+        let innermost = self.stack.first().filter(|place| place.origin == Origin::Library);
+        advice::of(self.cause, &self.detail, innermost.map_or("", |place| &place.function))
     }
 }
 
@@ -70,11 +100,12 @@ impl Incidents {
         for incident in &mut self.all {
             incident.counting = false;
         }
-        for starvation in &analysis.starvations {
-            let seen = incident(snapshot, starvation);
-            let same =
-                |known: &Incident| known.thread == seen.thread && known.start < seen.end() && seen.start < known.end();
-            match self.all.iter_mut().rev().find(|known| same(known)) {
+        let long = analysis.starvations.iter().chain(&analysis.stalls).map(|long| of_a_step(snapshot, long));
+        let small = analysis.congestions.iter().map(|small| of_small_steps(snapshot, small));
+        let mut seen: Vec<_> = long.chain(small).collect();
+        seen.sort_by_key(|incident| incident.start);
+        for seen in seen {
+            match self.all.iter_mut().rev().find(|known| known.is(&seen)) {
                 Some(known) => *known = seen,
                 None => self.all.push_back(seen),
             }
@@ -115,13 +146,18 @@ impl Incidents {
     }
 }
 
-fn incident(snapshot: &Snapshot, starvation: &Starvation) -> Incident {
+impl Incident {
+    /// Whether both are looks at the same thing.
+    fn is(&self, other: &Self) -> bool {
+        let kind = |incident: &Self| incident.small_steps > 0;
+        self.thread == other.thread && kind(self) == kind(other) && self.start < other.end() && other.start < self.end()
+    }
+}
+
+fn of_a_step(snapshot: &Snapshot, starvation: &Starvation) -> Incident {
     let chronology = &snapshot.chronology;
     let culprit = &chronology.actors[starvation.actor.index()];
     let counting = snapshot.runs(starvation.step) && snapshot.condition != Condition::Ended;
-    let sample = chronology.samples.iter().rfind(|sample| sample.step == starvation.step);
-    let step = &chronology.steps[starvation.step.index()];
-    let stack = sample.map_or(&[][..], |sample| &sample.stack);
     let mut victims: Vec<_> = starvation.victims.iter().map(|victim| (victim.actor, victim.waited)).collect();
     let mut victim_count = starvation.victim_count;
     if counting {
@@ -130,36 +166,60 @@ fn incident(snapshot: &Snapshot, starvation: &Starvation) -> Incident {
             victims.push((actor, chronology.duration.saturating_sub(since.max(starvation.start))));
             victim_count += 1;
         }
-        victims.sort_by_key(|&(actor, waited)| (std::cmp::Reverse(waited), actor));
+        victims.sort_by_key(|&(actor, waited)| (Reverse(waited), actor));
         victim_count = victim_count.max(snapshot.ready.unwrap_or(0) as usize);
     }
-    victims.truncate(VICTIMS_KEPT);
     Incident {
-        thread: thread(chronology, step.thread),
+        thread: thread(chronology, chronology.steps[starvation.step.index()].thread),
         start: snapshot.moment(starvation.start),
         duration: starvation.duration,
         counting,
         task: name::shown(&culprit.name),
         coroutine: name::shown(&culprit.function),
-        place: place(chronology, starvation.step),
-        cause: sample.map(|sample| sample.cause),
-        detail: sample.map_or_else(String::new, |sample| name::escaped(&sample.detail)),
-        stack: stack.iter().map(|place| chronology.places[place.index()].clone()).collect(),
-        victims: victims.into_iter().map(|(actor, waited)| (shown(chronology, actor), waited)).collect(),
+        small_steps: 0,
+        spots: starvation.places.iter().map(|held| spot(chronology, held)).collect(),
+        victims: named(chronology, victims.into_iter()),
         victim_count,
     }
 }
 
-fn shown(chronology: &Chronology, actor: boucle_chronology::ActorId) -> String {
+fn of_small_steps(snapshot: &Snapshot, congestion: &Congestion) -> Incident {
+    let chronology = &snapshot.chronology;
+    let culprit = congestion.shares.first().map(|share| &chronology.actors[share.actor.index()]);
+    Incident {
+        thread: thread(chronology, congestion.thread),
+        start: snapshot.moment(congestion.start),
+        duration: congestion.duration,
+        counting: false,
+        task: culprit.map_or_else(String::new, |culprit| name::shown(&culprit.name)),
+        coroutine: culprit.map_or_else(String::new, |culprit| name::shown(&culprit.function)),
+        small_steps: congestion.steps,
+        spots: Vec::new(),
+        victims: named(chronology, congestion.victims.iter().map(|victim| (victim.actor, victim.waited))),
+        victim_count: congestion.victim_count,
+    }
+}
+
+fn spot(chronology: &Chronology, held: &HeldPlace) -> Spot {
+    let place = |id: &PlaceId| chronology.places[id.index()].clone();
+    Spot {
+        place: held.place.as_ref().map(place),
+        looked: held.seen,
+        held: held.held,
+        cause: held.cause,
+        detail: name::escaped(&held.detail),
+        stack: held.stack.iter().map(place).collect(),
+    }
+}
+
+fn named(chronology: &Chronology, victims: impl Iterator<Item = (ActorId, Nanos)>) -> Vec<(String, Nanos)> {
+    victims.take(VICTIMS_KEPT).map(|(actor, waited)| (shown(chronology, actor), waited)).collect()
+}
+
+fn shown(chronology: &Chronology, actor: ActorId) -> String {
     name::shown(&chronology.actors[actor.index()].name)
 }
 
 fn thread(chronology: &Chronology, thread: ThreadId) -> String {
     name::shown(&chronology.threads[thread.index()].name)
-}
-
-/// Where a step held the processor: where it resumed.
-fn place(chronology: &Chronology, step: StepId) -> Option<Place> {
-    let resumed = chronology.steps[step.index()].resumed?;
-    Some(chronology.places[resumed.index()].clone())
 }

@@ -63,8 +63,9 @@ pub(super) fn position(place: &Place) -> String {
 /// Where an incident held the processor: `report.py:41`, or `from report.py:38` where nobody looked and only the line is
 /// known from which the step went on.
 pub(super) fn spot(incident: &Incident) -> Option<String> {
-    let position = position(incident.place.as_ref()?);
-    Some(if incident.was_looked_at() { position } else { format!("from {position}") })
+    let spot = incident.spot()?;
+    let position = position(spot.place.as_ref()?);
+    Some(if spot.looked { position } else { format!("from {position}") })
 }
 
 /// The same of a place of a chronology.

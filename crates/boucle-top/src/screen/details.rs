@@ -4,12 +4,12 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use boucle_chronology::quantity::{count, plain, precise, short};
-use boucle_chronology::{ActorId, Cause, Chronology, Step, StepId, Wake, label, name};
+use boucle_chronology::{ActorId, Chronology, Step, StepId, Wake, label, name};
 use ratatui::text::{Line, Span};
 
 use super::cells::{self, Column};
 use super::headings;
-use crate::incidents::Incident;
+use crate::incidents::{Incident, Spot};
 use crate::theme::{glyph, word};
 use crate::view::View;
 
@@ -173,6 +173,10 @@ pub(super) fn starvation(view: &View, opened: &Incident, width: u16) -> Vec<Line
     let held = precise(incident.duration);
     let held = if incident.counting { format!("{held} and counting") } else { held };
     let when = cells::ago(view.snapshot.now, incident.start);
+    let held = match incident.small_steps {
+        0 => held,
+        steps => format!("{held}, in {}", count(steps as u64, "small step")),
+    };
     let mut lines = vec![
         title(view, "starvation", &format!("{} · {}", incident.task, incident.coroutine)),
         Line::from(vec![
@@ -181,24 +185,7 @@ pub(super) fn starvation(view: &View, opened: &Incident, width: u16) -> Vec<Line
             Span::raw(format!(", began {when}, in {} (threshold {})", incident.thread, plain(view.analysis.threshold))),
         ]),
     ];
-    if let Some(cause) = incident.cause {
-        let detail = if incident.detail.is_empty() { String::new() } else { format!(": {}", incident.detail) };
-        lines.push(Line::raw(format!("  cause: {}{detail}", cause.word())));
-        lines.extend(advice(cause).map(|advice| Line::raw(format!("  {advice}"))));
-    }
-    let looked = incident.was_looked_at();
-    if let Some(place) = &incident.place {
-        let word = if looked { "at" } else { "it went on from" };
-        lines.push(Line::raw(format!("  {word} {}", in_full(place))));
-    }
-    if !looked {
-        let hint = "  nobody looked where it stood: with BOUCLE_WATCH=50ms the process's own watchdog does";
-        lines.push(Line::styled(hint, view.theme.quiet()));
-    }
-    if !incident.stack.is_empty() {
-        lines.extend([Line::raw(""), Line::styled(" stack, innermost first", view.theme.heading())]);
-        lines.extend(incident.stack.iter().map(|place| Line::raw(format!("  {}", in_full(place)))));
-    }
+    lines.extend(incident.spots.iter().flat_map(|spot| self::spot(view, spot)));
     lines.extend([Line::raw(""), Line::styled(" who was ready and had to wait", view.theme.heading())]);
     let columns = [Column::left("", (width as usize).saturating_sub(16).clamp(10, 40)), Column::right("", 9)];
     for (name, waited) in &incident.victims {
@@ -218,21 +205,22 @@ fn in_full(place: &boucle_chronology::Place) -> String {
     if place.line == 0 { format!("{file} in {function}") } else { format!("{file}:{} in {function}", place.line) }
 }
 
-/// What helps against a cause.
-fn advice(cause: Cause) -> Option<&'static str> {
-    match cause {
-        Cause::Sleep => Some("await asyncio.sleep() gives the processor away while it waits"),
-        Cause::Socket | Cause::File | Cause::SystemCall => {
-            Some("a call that waits belongs in asyncio.to_thread(), or use a library that awaits")
-        }
-        Cause::Lock => Some("an asyncio.Lock gives the processor away while it waits"),
-        Cause::Child => Some("asyncio.create_subprocess_exec() awaits a child process"),
-        Cause::Python | Cause::Native => {
-            Some("long computations belong in a process, or in pieces with awaits between")
-        }
-        Cause::Gil => Some("another thread computes: it belongs in a process of its own"),
-        Cause::Collector => Some("fewer objects in cycles, or gc.freeze() after the start"),
-        Cause::NoProcessor => Some("the operating system gave it no processor: nobody in this program is to blame"),
-        Cause::Unknown => None,
+/// Where it held the processor, what it did there, and what helps.
+fn spot(view: &View, spot: &Spot) -> Vec<Line<'static>> {
+    let place = spot.place.as_ref().map_or_else(|| "an unknown place".to_owned(), in_full);
+    if !spot.looked {
+        let hint = "  nobody looked where it stood: the process's own watchdog does, with BOUCLE_WATCH=50ms";
+        return vec![Line::raw(format!("  it went on from {place}")), Line::styled(hint, view.theme.quiet())];
     }
+    let detail = if spot.detail.is_empty() { String::new() } else { format!(" {}", spot.detail) };
+    let mut lines = vec![
+        Line::raw(""),
+        Line::from(vec![
+            Span::styled(format!(" {} at ", precise(spot.held)), view.theme.heading()),
+            Span::raw(format!("{place}: {}{detail}", spot.cause.word())),
+        ]),
+    ];
+    lines.extend(spot.advice().map(|advice| Line::raw(format!("  advice: {advice}"))));
+    lines.extend(spot.stack.iter().map(|frame| Line::styled(format!("    {}", in_full(frame)), view.theme.quiet())));
+    lines
 }

@@ -113,14 +113,18 @@ fn last(view: &View) -> Line<'static> {
     };
     let place = spot(incident);
     let held = precise(incident.duration);
-    let text = format!(" {when}: {} blocked for {held}{place}; {}", incident.task, waited(incident));
+    let what = match incident.small_steps {
+        0 => format!("{} blocked for {held}{place}", incident.task),
+        steps => format!("{} in {held}, most of {}", count(steps as u64, "small step"), incident.task),
+    };
+    let text = format!(" {when}: {what}; {}", waited(incident));
     Line::styled(text, view.theme.waiting())
 }
 
 /// What blocks: `BLOCKED 3.20 s and counting: run1 (rows) at report.py:41 [sleep]`.
 fn blocked(incident: &Incident) -> String {
     let place = spot(incident);
-    let cause = incident.cause.map_or_else(String::new, |cause| format!(" [{}]", cause.word()));
+    let cause = incident.cause().map_or_else(String::new, |cause| format!(" [{cause}]"));
     let coroutine =
         if incident.coroutine == incident.task { String::new() } else { format!(" ({})", incident.coroutine) };
     format!("BLOCKED {} and counting: {}{coroutine}{place}{cause}", precise(incident.duration), incident.task)
@@ -130,7 +134,7 @@ fn blocked(incident: &Incident) -> String {
 fn spot(incident: &Incident) -> String {
     match cells::spot(incident) {
         None => String::new(),
-        Some(spot) if incident.was_looked_at() => format!(" at {spot}"),
+        Some(spot) if incident.spot().is_some_and(|spot| spot.looked) => format!(" at {spot}"),
         Some(spot) => format!(" {spot} on"),
     }
 }

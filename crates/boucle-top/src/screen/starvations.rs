@@ -1,6 +1,6 @@
 //! The starvations as they happen, the newest first.
 
-use boucle_chronology::quantity::{grouped, plain, precise, short};
+use boucle_chronology::quantity::{count, grouped, plain, precise, short};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
@@ -62,12 +62,7 @@ fn columns(view: &View, width: usize) -> Vec<Column> {
 }
 
 fn line(view: &View, incident: &Incident, columns: &[Column]) -> Line<'static> {
-    let texts = [
-        incident.task.clone(),
-        cells::spot(incident).unwrap_or_else(|| incident.coroutine.clone()),
-        incident.cause.map_or_else(|| "-".to_owned(), |cause| cause.word().to_owned()),
-        victims(incident),
-    ];
+    let texts = [incident.task.clone(), place(incident), incident.cause().unwrap_or("-").to_owned(), victims(incident)];
     let mut spans = vec![Span::raw("  ")];
     let style = view.theme.blocking();
     if incident.counting {
@@ -80,6 +75,13 @@ fn line(view: &View, incident: &Incident, columns: &[Column]) -> Line<'static> {
     }
     spans.extend(columns[2..].iter().zip(texts).map(|(column, text)| Span::raw(column.cell(&text))));
     Line::from(spans)
+}
+
+fn place(incident: &Incident) -> String {
+    match incident.small_steps {
+        0 => cells::spot(incident).unwrap_or_else(|| incident.coroutine.clone()),
+        steps => count(steps as u64, "step"),
+    }
 }
 
 /// Who had to wait, in short: `run2 1.0 s +3`.
