@@ -97,9 +97,7 @@ pub struct Incidents {
 impl Incidents {
     /// Adds what a snapshot shows.
     pub fn update(&mut self, snapshot: &Snapshot, analysis: &Analysis) {
-        for incident in &mut self.all {
-            incident.counting = false;
-        }
+        self.end();
         let long = analysis.starvations.iter().chain(&analysis.stalls).map(|long| of_a_step(snapshot, long));
         let small = analysis.congestions.iter().map(|small| of_small_steps(snapshot, small));
         let mut seen: Vec<_> = long.chain(small).collect();
@@ -112,6 +110,13 @@ impl Incidents {
         }
         while self.all.len() > KEPT {
             self.all.pop_front();
+        }
+    }
+
+    /// Nothing goes on any more, as far as it is known.
+    pub fn end(&mut self) {
+        for incident in &mut self.all {
+            incident.counting = false;
         }
     }
 

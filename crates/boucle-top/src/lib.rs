@@ -16,6 +16,7 @@
 
 pub mod incidents;
 pub mod options;
+pub mod process;
 pub mod pulse;
 pub mod replay;
 pub mod rows;

@@ -14,6 +14,7 @@ mod tasks;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
+use ratatui::widgets::{Paragraph, Widget, Wrap};
 
 use crate::view::{Focus, Panel, View};
 use cells::Column;
@@ -34,9 +35,9 @@ pub fn draw(view: &View, area: Rect, buffer: &mut Buffer) {
     let body = Rect { y, height: (area.bottom() - footer).saturating_sub(y), ..area };
     match &view.panel {
         Panel::Overview => overview(view, body, buffer),
-        Panel::Task(name, function) => panel(&details::task(view, name, function, body.width), view, body, buffer),
-        Panel::Starvation(incident) => panel(&details::starvation(view, incident, body.width), view, body, buffer),
-        Panel::Help => panel(&help::lines(view), view, body, buffer),
+        Panel::Task(name, function) => panel(details::task(view, name, function, body.width), view, body, buffer),
+        Panel::Starvation(incident) => panel(details::starvation(view, incident, body.width), view, body, buffer),
+        Panel::Help => panel(help::lines(view), view, body, buffer),
     }
     if footer > 0 {
         put(&keys(view, area.width), area.bottom() - 1, area, buffer);
@@ -86,12 +87,13 @@ fn overview(view: &View, area: Rect, buffer: &mut Buffer) {
     starvations::draw(view, Rect { y: above.bottom(), height: below, ..area }, buffer);
 }
 
-fn panel(lines: &[Line<'_>], view: &View, area: Rect, buffer: &mut Buffer) {
-    let last = (lines.len() as u16).saturating_sub(area.height);
-    let mut y = area.y;
-    for line in lines.iter().skip(view.scroll.min(last) as usize) {
-        y = put(line, y, area, buffer);
-    }
+/// A panel, scrolled. What is too long for a line goes on in the next.
+fn panel(lines: Vec<Line<'static>>, view: &View, area: Rect, buffer: &mut Buffer) {
+    let rows = |line: &Line| line.width().div_ceil(usize::from(area.width.max(1))).max(1);
+    let height: usize = lines.iter().map(rows).sum();
+    let last = u16::try_from(height).unwrap_or(u16::MAX).saturating_sub(area.height);
+    let scroll = (view.scroll.min(last), 0);
+    Paragraph::new(lines).wrap(Wrap { trim: false }).scroll(scroll).render(area, buffer);
 }
 
 /// The keys that do something here, as many as fit.

@@ -135,9 +135,7 @@ impl View {
     /// The process has ended, and there is nothing newer than the last snapshot.
     pub fn ended(&mut self) {
         self.snapshot.condition = Condition::Ended;
-        self.snapshot.running.clear();
-        self.incidents.update(&self.snapshot, &self.analysis);
-        self.arrange();
+        self.incidents.end();
     }
 
     fn arrange(&mut self) {

@@ -130,12 +130,12 @@ fn blocked(incident: &Incident) -> String {
     format!("BLOCKED {} and counting: {}{coroutine}{place}{cause}", precise(incident.duration), incident.task)
 }
 
-/// ` at report.py:41`, or ` from report.py:38 on`.
+/// ` at report.py:41`, or ` from report.py:38 on` where nobody looked.
 fn spot(incident: &Incident) -> String {
-    match cells::spot(incident) {
+    match incident.spot().and_then(|spot| Some((spot.looked, spot.place.as_ref()?))) {
         None => String::new(),
-        Some(spot) if incident.spot().is_some_and(|spot| spot.looked) => format!(" at {spot}"),
-        Some(spot) => format!(" {spot} on"),
+        Some((true, place)) => format!(" at {}", cells::position(place)),
+        Some((false, place)) => format!(" from {} on", cells::position(place)),
     }
 }
 

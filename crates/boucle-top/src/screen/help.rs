@@ -7,19 +7,20 @@ use crate::rows::{Mark, State};
 use crate::theme::{glyph, sign, word};
 use crate::view::View;
 
-const KEYS: [(&str, &str); 12] = [
-    ("b w s l n", "sort by busy time, longest wait, steps, longest step, name; again: the other way round"),
+const KEYS: [(&str, &str); 13] = [
+    ("b w s l n", "sort by busy time, longest wait, steps, longest step, name"),
+    ("", "the same key again: the other way round"),
     ("↑ ↓ j k", "choose a row"),
-    ("enter", "its details: last steps, longest waits, who woke it; of a starvation: stack and victims"),
+    ("enter", "details: steps, waits, who woke it; of a starvation: stack, victims"),
     ("tab", "from the tasks to the starvations, and back"),
     ("/", "show only what has this in its name or coroutine; esc clears it"),
-    ("p", "pause, go on"),
-    ("q", "quit"),
+    ("p  q", "pause or go on; quit"),
     ("", ""),
-    ("busy", "how long it held the processor, in the last seconds: the number after the bars says how many"),
-    ("max wait", "the longest time for which it could run, and did not get the processor"),
-    ("max step", "the longest time for which it held the processor without awaiting"),
+    ("busy", "how long it held the processor, in the time that the bars show"),
+    ("max wait", "the longest time for which it could run and did not get to"),
+    ("max step", "the longest time for which it ran without awaiting"),
     ("place", "where it is now, or awaits"),
+    ("file:7→", "blocks somewhere behind line 7; BOUCLE_WATCH=50ms tells the line"),
 ];
 
 pub(super) fn lines(view: &View) -> Vec<Line<'static>> {

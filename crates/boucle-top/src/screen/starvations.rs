@@ -46,14 +46,14 @@ fn columns(view: &View, width: usize) -> Vec<Column> {
     let rest = width.saturating_sub(2 + columns.iter().map(|column| column.width + 1).sum::<usize>());
     match rest {
         0..10 => {}
-        10..25 => columns.push(Column::left("place", rest - 1)),
+        10..25 => columns.push(Column::position("place", rest - 1)),
         25..60 => {
-            columns.push(Column::left("place", rest * 2 / 5 - 1));
+            columns.push(Column::position("place", rest * 2 / 5 - 1));
             columns.push(Column::left("cause", rest / 4 - 1));
             columns.push(Column::left("victims", rest - rest * 2 / 5 - rest / 4 - 1));
         }
         _ => {
-            columns.push(Column::left("place", rest * 2 / 5 - 1));
+            columns.push(Column::position("place", rest * 2 / 5 - 1));
             columns.push(Column::left("cause", 22));
             columns.push(Column::left("victims", rest - rest * 2 / 5 - 24));
         }
