@@ -72,7 +72,7 @@ mod tests {
     fn this_process_is_alive_and_started_before_now() {
         let own = Process::find(std::process::id()).unwrap();
         assert_eq!(own.condition(), Condition::Alive);
-        assert!(own.uptime().unwrap() < Duration::from_secs(24 * 3600));
+        assert!(own.uptime().unwrap() < Duration::from_hours(24));
         assert_eq!(Process { started: own.started + 1, ..own }.condition(), Condition::Ended);
         assert!(Process::find(u32::MAX / 2).is_none());
     }
