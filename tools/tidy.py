@@ -24,6 +24,7 @@ UNSAFE = {
     "crates/boucle-chronology/tests/allocation.rs": "counts allocations: a global allocator is an unsafe trait",
     "crates/boucle-core/src/clock.rs": "reads the time stamp counter",
     "crates/boucle-core/src/reactor/epoll.rs": "epoll_pwait2, which rustix does not have at its full resolution",
+    "crates/boucle-core/src/recorder/mapping.rs": "maps memory that is never given back",
     "crates/boucle-core/src/recorder/ring.rs": "a ring that its writer fills while others read",
     "crates/boucle-core/src/socket.rs": "a descriptor that a Python object owns, for the time of one call",
     "crates/boucle-python/src/raw/": "the unsafe floor: CPython's C API",

@@ -22,6 +22,7 @@
 
 mod congestion;
 mod lints;
+mod occupancy;
 mod places;
 mod readiness;
 mod starvation;
@@ -60,6 +61,7 @@ pub struct Analysis {
     /// Since when the actor of each step had been ready.
     pub waits: Readiness,
     culprits: HashMap<StepId, Vec<Culprit>>,
+    congested: HashMap<StepId, Nanos>,
 }
 
 /// How one thread was used.
@@ -96,6 +98,8 @@ impl Analysis {
         let (starvations, stalls) = starvation::of(chronology, threshold, &waits);
         let culprits = starvation::culprits(&starvations);
         let congestions = congestion::of(chronology, threshold, &waits);
+        let victims = congestions.iter().flat_map(|congestion| &congestion.victims);
+        let congested = victims.map(|victim| (victim.step, victim.waited)).collect();
         let lints = lints::of(chronology, threshold, &waits);
         Analysis {
             threshold,
@@ -109,12 +113,18 @@ impl Analysis {
             lints,
             waits,
             culprits,
+            congested,
         }
     }
 
     /// For whom `step` had to wait, the longest wait first.
     pub fn culprits(&self, step: StepId) -> &[Culprit] {
         self.culprits.get(&step).map_or(&[], Vec::as_slice)
+    }
+
+    /// How long `step` had to wait for many small steps, if that was longer than the threshold.
+    pub fn congested(&self, step: StepId) -> Option<Nanos> {
+        self.congested.get(&step).copied()
     }
 
     /// The starvation whose culprit is `step`.

@@ -12,10 +12,15 @@
 //! * Any thread may read a ring while its owner writes. What was overwritten meanwhile is left out, never torn.
 
 pub mod chronicle;
+pub mod directory;
+pub mod line_table;
 pub mod live;
 pub mod recent;
 pub mod ring;
 pub mod rings;
 pub mod samples;
+pub mod words;
+
+mod mapping;
 
 pub use ring::{RawStep, Reading, Ring, Whereabouts, WokenBy};

@@ -4,11 +4,12 @@ use boucle_chronology::analysis::Analysis;
 use boucle_chronology::{self as model, format, json, svg, text};
 use boucle_core::clock::Stamp;
 use boucle_core::recorder::chronicle::{Start, chronicle};
+use boucle_core::recorder::directory::View;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use crate::{directory, settings};
+use crate::settings;
 
 /// A recording that goes on.
 #[pyclass(module = "boucle._boucle", frozen)]
@@ -38,8 +39,7 @@ impl Recording {
             version.patch
         );
         let end = Stamp::now();
-        let mut names = directory::get(py).borrow(py);
-        Chronology(chronicle(&self.0, end, &mut *names, program, recorded_by))
+        py.detach(|| Chronology(chronicle(&self.0, end, &mut View::own(), program, recorded_by)))
     }
 }
 

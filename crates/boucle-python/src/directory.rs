@@ -1,8 +1,9 @@
-//! The directory: which number stands for which task and which code, so that a recorded step is four numbers.
+//! The numbers of tasks and code: found by the addresses of their objects, at each step.
 //!
-//! Numbers are given out once per process. Code is kept for ever, once: a program has a bounded number of functions.
-//! Tasks come and go, so only the names of the last [`REMEMBERED_TASKS`] are kept; older ones have long been overwritten in
-//! the ring too, unless hundreds of thousands of tasks live at once.
+//! What a number stands for is written into the core's directory ([`boucle_core::recorder::directory`]), where anybody can
+//! read it; here stands what needs Python. Numbers are given out once per process. Code is kept for ever, once: a program
+//! has a bounded number of functions. Tasks come and go, so only the names of the last ones are kept; older ones have long
+//! been overwritten in the ring too, unless hundreds of thousands of tasks live at once.
 //!
 //! # Invariants
 //!
@@ -14,27 +15,21 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ptr::NonNull;
 
-use boucle_chronology::{Actor, ActorKind, Origin, Place};
-use boucle_core::recorder::chronicle::Names;
-use boucle_core::recorder::recent::Recent;
+use boucle_chronology::Origin;
+use boucle_core::recorder::directory::{Name, NewCode, Writer};
+use boucle_core::recorder::line_table::Format;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
 use crate::frames;
+use crate::raw::guard::discard;
 use crate::raw::{GilCell, GilOnce, Owned, This};
 use crate::task::Task;
 
-/// How many tasks' names are kept.
-const REMEMBERED_TASKS: usize = 1 << 17;
+pub(crate) use boucle_core::recorder::directory::{CALLBACK, UNKNOWN_CODE};
 
-/// How many codes get a number. A program that makes code without end runs out of them, not out of memory.
-const MOST_CODES: usize = 1 << 16;
-
-/// The bit that makes an actor's number that of a code: a callback, which is not a task.
-pub(crate) const CALLBACK: u32 = 1 << 31;
-
-/// The number of code about which nothing is known.
-pub(crate) const UNKNOWN_CODE: u32 = 0;
+/// How the line tables of this Python are laid out.
+const LINES: Format = if cfg!(Py_3_11) { Format::Locations } else { Format::Deltas };
 
 /// A hash of an address: a multiplication spreads its low bits, which are all that differs.
 #[derive(Default)]
@@ -58,20 +53,13 @@ impl Hasher for AddressHasher {
 
 type ByAddress<V> = HashMap<usize, V, BuildHasherDefault<AddressHasher>>;
 
-/// A function, or something else that can be called.
+/// A function, or something else that can be called, which has a number.
 struct Code {
-    name: String,
-    file: String,
-    first_line: u32,
-    origin: Origin,
     /// What its address stands for, held so that the address stays its own.
+    #[expect(dead_code, reason = "held, not read")]
     object: Owned,
-    /// Whether `object` is a code object, with lines.
-    has_lines: bool,
     /// Whether it is how asyncio's pure-Python task steps or wakes up.
     steps_a_task: bool,
-    /// Whether it is what `asyncio.run` runs to shut its loop down: a task, but none of the program's.
-    shuts_down: bool,
 }
 
 /// A task that has not ended.
@@ -82,50 +70,30 @@ struct LiveTask {
     begun: bool,
 }
 
-struct TaskName {
-    name: Name,
-    code: u32,
-}
-
-/// The name of a task. One that nobody gave it is written out when it is asked for.
-enum Name {
-    Given(String),
-    Numbered(u64),
-}
-
-impl Name {
-    fn text(&self) -> String {
-        match self {
-            Self::Given(name) => name.clone(),
-            Self::Numbered(serial) => format!("Task-{serial}"),
-        }
-    }
-}
-
 /// How many codes can be looked up by their address alone.
 const CACHED_CODES: usize = 256;
 
 /// A code that was looked up: its address, its number and whose it is.
 type CachedCode = (usize, u32, Origin);
 
-/// What the numbers stand for.
-pub(crate) struct Directory {
+/// How objects are found, and who writes their descriptions.
+struct Directory {
     /// The code that was looked up last, of all that share the low bits of its address: half the price of the map.
     cached_codes: Box<[CachedCode; CACHED_CODES]>,
-    codes: Vec<Code>,
+    codes: HashMap<u32, Code>,
     codes_by_address: ByAddress<(u32, Origin)>,
     live_tasks: ByAddress<LiveTask>,
-    task_names: Recent<TaskName>,
+    writer: Writer,
 }
 
 impl Default for Directory {
     fn default() -> Self {
         Self {
             cached_codes: Box::new([(0, UNKNOWN_CODE, Origin::Library); CACHED_CODES]),
-            codes: Vec::new(),
+            codes: HashMap::new(),
             codes_by_address: ByAddress::default(),
             live_tasks: ByAddress::default(),
-            task_names: Recent::new(REMEMBERED_TASKS, CALLBACK),
+            writer: Writer::default(),
         }
     }
 }
@@ -133,8 +101,7 @@ impl Default for Directory {
 static DIRECTORY: GilOnce<GilCell<Directory>> = GilOnce::new();
 static LIBRARY_FOLDERS: GilOnce<Vec<String>> = GilOnce::new();
 
-/// The directory of this process.
-pub(crate) fn get(py: Python<'_>) -> &GilCell<Directory> {
+fn get(py: Python<'_>) -> &GilCell<Directory> {
     DIRECTORY.get(py)
 }
 
@@ -152,12 +119,16 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
+/// The attribute of a code object that holds its lines.
+const LINE_TABLE: &str = "co_linetable";
+
 /// What is written down about a piece of code before it gets a number.
 struct Description {
     name: String,
     file: String,
     first_line: u32,
-    has_lines: bool,
+    /// The table of its lines, if it is code.
+    lines: Option<Vec<u8>>,
 }
 
 /// Describes a code object. The code of 3.10 does not know its qualified name; a function or coroutine that runs it does.
@@ -170,7 +141,7 @@ fn describe_code(code: &Bound<'_, PyAny>, runs_it: Option<&Bound<'_, PyAny>>) ->
         name: name.extract()?,
         file: code.getattr("co_filename")?.extract()?,
         first_line: code.getattr("co_firstlineno")?.extract()?,
-        has_lines: true,
+        lines: code.getattr(LINE_TABLE).and_then(|table| table.extract()).ok(),
     })
 }
 
@@ -180,7 +151,7 @@ fn describe_callable(callable: &Bound<'_, PyAny>) -> PyResult<Description> {
         .getattr("__qualname__")
         .and_then(|name| name.extract::<String>())
         .or_else(|_| callable.get_type().qualname()?.extract::<String>())?;
-    Ok(Description { name, file: String::new(), first_line: 0, has_lines: false })
+    Ok(Description { name, file: String::new(), first_line: 0, lines: None })
 }
 
 fn origin(py: Python<'_>, file: &str) -> Origin {
@@ -234,24 +205,23 @@ pub(crate) fn callable(py: Python<'_>, key: usize, object: &Owned, callable: &Bo
 fn enter(py: Python<'_>, key: usize, object: Owned, description: PyResult<Description>) -> (u32, Origin) {
     let Ok(description) = description else { return (UNKNOWN_CODE, Origin::Library) };
     let origin = origin(py, &description.file);
-    let mut directory = get(py).borrow(py);
-    if directory.codes.len() >= MOST_CODES {
-        return (UNKNOWN_CODE, origin);
-    }
-    let Description { name, file, first_line, has_lines } = description;
+    let Description { name, file, first_line, lines } = description;
     let steps_a_task = file.ends_with("/asyncio/tasks.py") && (name.ends_with("__step") || name.ends_with("__wakeup"));
     let shuts_down = file.ends_with("/asyncio/base_events.py")
         && (name.ends_with("shutdown_asyncgens") || name.ends_with("shutdown_default_executor"));
-    directory.codes.push(Code { name, file, first_line, origin, object, has_lines, steps_a_task, shuts_down });
-    // From 1: 0 is unknown.
-    let number = directory.codes.len() as u32;
-    directory.codes_by_address.insert(key, (number, origin));
+    let lines = lines.as_deref().map(|table| (LINES, table));
+    let mut directory = get(py).borrow(py);
+    let number = directory.writer.enter(&NewCode { name: &name, file: &file, first_line, origin, lines, shuts_down });
+    if number != UNKNOWN_CODE {
+        directory.codes.insert(number, Code { object, steps_a_task });
+        directory.codes_by_address.insert(key, (number, origin));
+    }
     (number, origin)
 }
 
 /// Whether this is the code with which asyncio's pure-Python task steps or wakes up.
 pub(crate) fn steps_a_task(py: Python<'_>, code: u32) -> bool {
-    get(py).borrow(py).code_of(code).is_some_and(|code| code.steps_a_task)
+    get(py).borrow(py).codes.get(&code).is_some_and(|code| code.steps_a_task)
 }
 
 /// A task at a step: its number, and whether this is the first step of it that is recorded.
@@ -268,10 +238,10 @@ pub(crate) fn task(py: Python<'_>, task: &Owned, coroutine: &Owned) -> (u32, boo
 
 #[cold]
 fn meet(py: Python<'_>, task: &Owned, coroutine: &Owned) -> (u32, bool) {
-    let name = Name::Given(task_name(&task.any(py)));
+    let name = task_name(&task.any(py));
     let code = code_of_coroutine(py, coroutine);
     let mut directory = get(py).borrow(py);
-    let number = directory.task_names.push(TaskName { name, code });
+    let number = directory.writer.meet(Name::Given(&name), code);
     let live = LiveTask { number, coroutine: coroutine.as_ptr() as usize, begun: true };
     directory.live_tasks.insert(task.as_ptr() as usize, live);
     (number, true)
@@ -280,19 +250,24 @@ fn meet(py: Python<'_>, task: &Owned, coroutine: &Owned) -> (u32, bool) {
 /// Gives a task of ours its number.
 pub(crate) fn meet_native(py: Python<'_>, task: This<'_, Task>) -> u32 {
     let code = task.coroutine().get().map_or(UNKNOWN_CODE, |coroutine| code_of_coroutine(py, &coroutine));
-    let name = match task.name_or_serial() {
-        Ok(name) => Name::Given(name.any(py).extract().unwrap_or_default()),
-        Err(serial) => Name::Numbered(serial),
-    };
-    get(py).borrow(py).task_names.push(TaskName { name, code })
+    match task.name_or_serial() {
+        Ok(name) => {
+            let name = name.any(py);
+            let name = name.extract::<&str>().unwrap_or_else(|unspeakable| {
+                discard(py, unspeakable);
+                ""
+            });
+            get(py).borrow(py).writer.meet(Name::Given(name), code)
+        }
+        Err(serial) => get(py).borrow(py).writer.meet(Name::Numbered(serial), code),
+    }
 }
 
 /// A task was given another name.
 pub(crate) fn rename(py: Python<'_>, number: u32, name: &Owned) {
-    if let Ok(name) = name.any(py).extract()
-        && let Some(task) = get(py).borrow(py).task_names.get_mut(number)
-    {
-        task.name = Name::Given(name);
+    match name.any(py).extract::<&str>() {
+        Ok(name) => get(py).borrow(py).writer.rename(number, name),
+        Err(unspeakable) => discard(py, unspeakable),
     }
 }
 
@@ -317,45 +292,4 @@ fn task_name(task: &Bound<'_, PyAny>) -> String {
 /// Forgets a task that has ended.
 pub(crate) fn task_ended(py: Python<'_>, task: &Owned) {
     get(py).borrow(py).live_tasks.remove(&(task.as_ptr() as usize));
-}
-
-impl Directory {
-    fn code_of(&self, number: u32) -> Option<&Code> {
-        self.codes.get((number as usize).checked_sub(1)?)
-    }
-
-    /// The code that an actor runs.
-    fn code_of_actor(&self, actor: u32) -> Option<&Code> {
-        let code = if actor & CALLBACK == 0 { self.task_names.get(actor)?.code } else { actor & !CALLBACK };
-        self.code_of(code)
-    }
-}
-
-impl Names for Directory {
-    fn actor(&mut self, actor: u32) -> Actor {
-        let code = self.code_of_actor(actor);
-        let function = code.map_or_else(|| "?".to_owned(), |code| code.name.clone());
-        if actor & CALLBACK != 0 || code.is_some_and(|code| code.shuts_down) {
-            return Actor { kind: ActorKind::Callback, name: function.clone(), function, parent: None };
-        }
-        let name = self.task_names.get(actor).map_or_else(|| format!("task {actor}"), |task| task.name.text());
-        Actor { kind: ActorKind::Task, name, function, parent: None }
-    }
-
-    fn start(&mut self, actor: u32) -> Option<Place> {
-        let code = self.code_of_actor(actor)?;
-        Some(code.place(code.first_line))
-    }
-
-    fn place(&mut self, code: u32, offset: u32) -> Option<Place> {
-        let code = self.code_of(code)?;
-        let line = if code.has_lines { frames::line(&code.object, offset) } else { 0 };
-        Some(code.place(line))
-    }
-}
-
-impl Code {
-    fn place(&self, line: u32) -> Place {
-        Place { function: self.name.clone(), file: self.file.clone(), line, origin: self.origin }
-    }
 }

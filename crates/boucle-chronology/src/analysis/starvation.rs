@@ -62,6 +62,11 @@ pub(super) fn of(chronology: &Chronology, threshold: Nanos, waits: &Readiness) -
     long_steps(chronology, threshold, waits).into_iter().partition(|long| long.duration - long.withheld > threshold)
 }
 
+/// How many victims each of `number` culprits keeps.
+pub(super) fn victims_kept(number: usize) -> usize {
+    (VICTIMS_IN_ALL / number.max(1)).max(VICTIMS_EACH)
+}
+
 fn long_steps(chronology: &Chronology, threshold: Nanos, waits: &Readiness) -> Vec<Starvation> {
     let mut starvations = Vec::new();
     // By thread, its starvations as indices into the list of all.
@@ -72,7 +77,7 @@ fn long_steps(chronology: &Chronology, threshold: Nanos, waits: &Readiness) -> V
             starvations.push(Starvation::without_victims(chronology, StepId(index as u32)));
         }
     }
-    let kept = (VICTIMS_IN_ALL / starvations.len().max(1)).max(VICTIMS_EACH);
+    let kept = victims_kept(starvations.len());
     let least = (threshold / NEGLIGIBLE).max(1);
     for (index, step) in chronology.steps.iter().enumerate() {
         let id = StepId(index as u32);

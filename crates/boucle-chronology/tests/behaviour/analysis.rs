@@ -190,6 +190,95 @@ fn code_that_is_nobodys_own_is_told_by_its_innermost_frame() {
     check_places(&run.lasting(100_000), &["__init__.py:346 C code holding the GIL 80"]);
 }
 
+#[test]
+fn many_small_steps_keep_others_waiting_together() {
+    let chronology = scenes::congested();
+    let analysis = Analysis::of(&chronology, THRESHOLD);
+    assert_eq!(analysis.starvations, []);
+    let [congestion] = &analysis.congestions[..] else { panic!("one: {:?}", analysis.congestions) };
+    // The callbacks that came sixth and later waited for those before them.
+    assert_eq!((congestion.steps, congestion.busy, congestion.victim_count), (11, 100_204_000, 6));
+    let shares: Vec<_> = congestion.shares.iter().map(|share| (share.actor.0, share.steps, share.busy)).collect();
+    assert_eq!(shares, [(1, 10, 100_200_000), (2, 1, 4_000)]);
+    let longest = congestion.victims[0];
+    assert_eq!((longest.actor.0, longest.waited), (0, 100_104_000));
+    assert_eq!(analysis.congested(longest.step), Some(100_104_000));
+}
+
+#[test]
+fn small_steps_after_a_starvation_are_charged_apart() {
+    let mut run = Recording::new("both.py", "both.py");
+    let (culprit, victim) = (run.task("culprit", "c", None), run.task("victim", "v", None));
+    run.run(culprit, (10_000, 200_000, 5), Wake::Io, (1, 2));
+    for number in 0..6 {
+        run.run(culprit, (210_000 + number * 9_000, 9_000, 5), Wake::Io, (2, 2));
+    }
+    run.run(victim, (264_000, 100, 254_000), Wake::Io, (1, 2));
+    let chronology = run.lasting(300_000);
+    check(&chronology, &["culprit: victim 200"]);
+    let analysis = Analysis::of(&chronology, THRESHOLD);
+    let waited: Vec<_> = analysis.congestions.iter().map(|congestion| congestion.victims[0].waited).collect();
+    assert_eq!(waited, [54_000_000]);
+    assert_eq!(analysis.congestions[0].busy, 54_000_000);
+}
+
+/// The lints as `kind at start ms for duration ms: count, time ms`.
+#[track_caller]
+fn check_lints(chronology: &Chronology, expected: &[&str]) {
+    let analysis = Analysis::of(chronology, THRESHOLD);
+    let told = analysis.lints.iter().map(|lint| {
+        let [start, duration, time] = [lint.start, lint.duration, lint.time].map(|time| time / 1_000_000);
+        format!("{:?} at {start} for {duration}: {}, {time}", lint.kind, lint.count)
+    });
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn careless_habits_are_found() {
+    check_lints(
+        &scenes::careless(),
+        &["BusyLoop at 1 for 33: 2402, 21", "PileUp at 50 for 204: 512, 102", "LateTimers at 390 for 210: 1, 210"],
+    );
+}
+
+#[test]
+fn what_works_is_no_careless_habit() {
+    for chronology in
+        [scenes::pieces(), scenes::starvation(), scenes::crowded(), scenes::congested(), scenes::stalled()]
+    {
+        check_lints(&chronology, &[]);
+    }
+    check_lints(&scenes::server(500, 30_000), &[]);
+}
+
+#[test]
+fn yielding_between_pieces_of_work_is_no_busy_loop() {
+    let mut run = Recording::new("polite.py", "polite.py");
+    let polite = run.task("polite", "p", None);
+    let mut last = run.run(polite, (1_000, 500, 5), Wake::Io, (1, 2));
+    for number in 1..2_000 {
+        last = run.run(polite, (1_000 + number * 600, 500, 5), Wake::Step(last), (2, 2));
+    }
+    check_lints(&run.lasting(2_000_000), &[]);
+}
+
+#[test]
+fn a_timer_that_starved_is_not_late_for_no_reason() {
+    let mut run = Recording::new("starved.py", "starved.py");
+    let (culprit, tick) = (run.task("culprit", "c", None), run.callback("tick"));
+    run.run(culprit, (10_000, 200_000, 5), Wake::Io, (1, 2));
+    run.call(tick, (210_010, 8, 150_000), Wake::Timer);
+    check_lints(&run.lasting(300_000), &[]);
+}
+
+/// How long a step waited for steps within the threshold, one after the other.
+fn congested_by_definition(chronology: &Chronology, threshold: Nanos, index: usize) -> Nanos {
+    let step = &chronology.steps[index];
+    let ready = since(chronology, threshold, index);
+    let small = chronology.steps.iter().filter(|other| other.thread == step.thread && other.duration <= threshold);
+    small.map(|other| other.end().min(step.start).saturating_sub(other.start.max(ready))).sum()
+}
+
 /// The definition of a victim, one pair of steps after the other.
 fn victims_by_definition(chronology: &Chronology, threshold: Nanos, culprit: usize) -> Vec<(usize, Nanos)> {
     let steps = &chronology.steps;
@@ -271,6 +360,29 @@ proptest! {
                 starvation.victims.iter().map(|victim| (victim.step.index(), victim.waited)).collect();
             prop_assert_eq!(found, victims_by_definition(&chronology, threshold, culprit));
             prop_assert_eq!(starvation.victim_count, starvation.victims.len());
+        }
+    }
+
+    #[test]
+    fn who_waited_for_small_steps_is_in_one_congestion(
+        chronology in random::chronology(40),
+        threshold in prop_oneof![0..2_000_000_u64, 0..80_000_000_u64],
+    ) {
+        let analysis = Analysis::of(&chronology, threshold);
+        for index in 0..chronology.steps.len() {
+            let carried = (0..chronology.steps.len()).any(|task| carriers(&chronology, threshold, task).contains(&index));
+            let waited = congested_by_definition(&chronology, threshold, index);
+            let expected = (waited > threshold && !carried).then_some(waited);
+            prop_assert_eq!(analysis.congested(StepId(index as u32)), expected);
+        }
+        let mut ends = vec![0; chronology.threads.len()];
+        for congestion in &analysis.congestions {
+            let end = &mut ends[congestion.thread.index()];
+            prop_assert!(*end <= congestion.start, "congestions do not overlap");
+            *end = congestion.start + congestion.duration;
+            prop_assert!(congestion.steps >= 2 && congestion.busy <= congestion.duration);
+            prop_assert_eq!(congestion.victim_count, congestion.victims.len());
+            prop_assert_eq!(congestion.shares.iter().map(|share| share.steps).sum::<usize>(), congestion.steps);
         }
     }
 }

@@ -208,6 +208,56 @@ pub(crate) fn stalled() -> Chronology {
     run.lasting(600_000)
 }
 
+/// Ten callbacks of 10 ms, which one poll reports together with what wakes a task: it waits for all of them.
+pub(crate) fn congested() -> Chronology {
+    let mut run = Recording::new("feed.py", "feed.py");
+    let chat = run.task("chat", "chat", None);
+    let parse = run.callback("Feed.parse");
+    let wake = run.callback("futures._set_result_unless_cancelled");
+    run.run(chat, (120, 80, 20), Wake::Unknown, (4, 6));
+    let mut now = 50_000;
+    for _ in 0..10 {
+        run.call(parse, (now, 10_020, now - 50_000), Wake::Io);
+        now += 10_022;
+    }
+    let due = run.call(wake, (now, 4, now - 50_100), Wake::Timer);
+    run.run(chat, (now + 10, 60, 6), Wake::Step(due), (6, 6));
+    run.lasting(200_000)
+}
+
+/// A program with three habits it should not have: a task that yields until somebody has set a flag, callbacks that
+/// schedule more than they do, and a loop that is left alone while a timer is due.
+pub(crate) fn careless() -> Chronology {
+    let mut run = Recording::new("careless.py", "careless.py");
+    let poller = run.task("poller", "wait_for_flag", None);
+    let spread = run.callback("Crawler.spread");
+    let beat = run.callback("heartbeat");
+    let mut now = 1_000;
+    let mut last = run.run(poller, (now, 9, 20), Wake::Unknown, (10, 12));
+    for _ in 0..2_400 {
+        now += 14;
+        last = run.run(poller, (now, 9, 5), Wake::Step(last), (12, 12));
+    }
+    now += 14;
+    run.run(poller, (now, 9, 5), Wake::Step(last), (12, 0));
+
+    now = 50_000;
+    let mut turn = vec![run.call(spread, (now, 190, 20), Wake::Timer)];
+    for _ in 0..9 {
+        let mut next = Vec::new();
+        for &by in &turn {
+            let ready = run.chronology.steps[by.index()].end() / 1_000 - 30;
+            for _ in 0..2 {
+                now += 200;
+                next.push(run.call(spread, (now, 190, now - ready), Wake::Step(by)));
+            }
+        }
+        turn = next;
+    }
+    run.call(beat, (600_000, 40, 210_000), Wake::Timer);
+    run.lasting(650_000)
+}
+
 /// A server with 300 requests at once, one of which computes for 180 ms; the recorder kept only the latest steps.
 pub(crate) fn crowded() -> Chronology {
     let mut run = Recording::new("-m uvicorn shop:app --workers 1", "shop.py");
