@@ -43,7 +43,8 @@ pub fn piece_in_full(chronology: &Chronology, step: &Step, file: impl Fn(&str) -
     }
 }
 
-fn position(place: &Place, file: impl Fn(&str) -> &str) -> String {
+/// A file and a line: `pieces.py:12`.
+pub(crate) fn position(place: &Place, file: impl Fn(&str) -> &str) -> String {
     let file = name::escaped(file(&place.file));
     if place.line == 0 { file } else { format!("{file}:{}", place.line) }
 }

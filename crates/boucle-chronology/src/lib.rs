@@ -16,6 +16,7 @@
 pub mod advice;
 pub mod analysis;
 mod axis;
+mod findings;
 pub mod format;
 pub mod json;
 pub mod label;

@@ -24,7 +24,8 @@ pub struct Starvation {
     pub start: Nanos,
     /// How long it held the processor.
     pub duration: Nanos,
-    /// What it did at the first of its places; unknown where no watchdog saw it.
+    /// What it did at the first of its places; unknown where no watchdog saw it. That of a stall is that there was no
+    /// processor.
     pub cause: Cause,
     /// Where it spent its time. There is at least one place, and the first is the culprit's: where it held the
     /// processor for longest.
@@ -59,7 +60,12 @@ pub struct Culprit {
 
 /// The starvations, and the stalls: steps that are within the threshold but for the time without a processor.
 pub(super) fn of(chronology: &Chronology, threshold: Nanos, waits: &Readiness) -> (Vec<Starvation>, Vec<Starvation>) {
-    long_steps(chronology, threshold, waits).into_iter().partition(|long| long.duration - long.withheld > threshold)
+    let long = long_steps(chronology, threshold, waits).into_iter();
+    let (starvations, mut stalls): (Vec<_>, Vec<_>) = long.partition(|long| long.duration - long.withheld > threshold);
+    for stall in &mut stalls {
+        stall.cause = Cause::NoProcessor;
+    }
+    (starvations, stalls)
 }
 
 /// How many victims each of `number` culprits keeps.
