@@ -1,4 +1,4 @@
-"""The command ``boucle``: run and record programs, show recordings, watch a process, add a Jupyter kernel.
+"""The command ``boucle``: run and record programs, look into running ones, show recordings, add a Jupyter kernel.
 
 Data goes to stdout, talk to stderr. Exit status: that of the program for run and record; 2 for a wrong call; 1 for
 anything else that failed.
@@ -12,7 +12,7 @@ import sys
 import sysconfig
 
 from . import __version__
-from ._recording import DEFAULT_THRESHOLD, check_can_save, load, record
+from ._recording import DEFAULT_THRESHOLD, check_can_save, load, record, snapshot
 
 
 def main(arguments=None):
@@ -53,6 +53,18 @@ def _parser():
     _add_threshold(record)
     _add_program(record)
     record.set_defaults(run=_record)
+
+    dump = commands.add_parser(
+        "dump",
+        help="save the last seconds of a program that runs, or is stuck",
+        description="Save the last seconds of a program that runs on boucle, without its help: it may be stuck or "
+        "stopped. A step that has not returned is shown from its beginning, as if it ended now.",
+    )
+    dump.add_argument("pid", type=_pid, metavar="PID", help="its process, of the same user")
+    dump.add_argument("-o", "--output", required=True, metavar="FILE", help="a name in .svg, .txt, .json or .boucle")
+    dump.add_argument("--last", type=_seconds, default=10.0, metavar="TIME", help="how far back (default 10s)")
+    _add_threshold(dump)
+    dump.set_defaults(run=_dump)
 
     show = commands.add_parser(
         "show",
@@ -111,6 +123,14 @@ def _seconds(text):
     raise argparse.ArgumentTypeError(f"{text!r} is no time: write 50ms, 0.05s or 0.05")
 
 
+def _pid(text):
+    """The number of a process."""
+    # The kernel's limit is 4,194,304.
+    if text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no process: write its number, as ps and pgrep show it")
+
+
 def _run(options):
     from ._program import run_program
 
@@ -143,6 +163,16 @@ def _complain(loops):
     complaint = loops.complaint()
     if complaint:
         _say(complaint)
+
+
+def _dump(options):
+    check_can_save(options.output)
+    chronology = snapshot(options.pid, last=options.last, threshold=options.threshold)
+    chronology.save(options.output)
+    steps = len(chronology.steps)
+    program = chronology.program or "process"
+    _say(f"{program} ({options.pid}), its last {chronology.duration:.2f} s, {steps} steps: {options.output}")
+    return 0
 
 
 def _show(options):

@@ -212,6 +212,16 @@ def load(path, *, threshold=DEFAULT_THRESHOLD):
         return Chronology(_boucle.Chronology.decode(file.read(), path), threshold)
 
 
+def snapshot(pid, *, last=10.0, threshold=DEFAULT_THRESHOLD):
+    """What another process ran in its last seconds, without its help: it may be stuck or stopped.
+
+    A step that has not returned is shown as if it ended now, with ``last`` seconds of what was before it. Raises
+    ProcessLookupError where there is no such process, PermissionError where it is another user's, OSError where it has
+    nothing to show.
+    """
+    return Chronology(_boucle.snapshot(pid, last), threshold)
+
+
 def _running_program():
     """What runs, as a person would name it."""
     main = sys.modules.get("__main__")

@@ -108,9 +108,9 @@ fn has_invariant_counter() -> bool {
 
 /// Both clocks, read at the same moment.
 #[derive(Clone, Copy, Debug)]
-struct Reading {
-    stamp: Stamp,
-    tick: Tick,
+pub(crate) struct Reading {
+    pub(crate) stamp: Stamp,
+    pub(crate) tick: Tick,
 }
 
 impl Reading {
@@ -132,8 +132,13 @@ impl Reading {
         best
     }
 
+    /// A reading that another process wrote down.
+    pub(crate) fn at(stamp: u64, tick: u64) -> Self {
+        Self { stamp: Stamp(stamp), tick: Tick(tick as i64) }
+    }
+
     /// The first reading of this process.
-    fn first() -> Self {
+    pub(crate) fn first() -> Self {
         static FIRST: OnceLock<Reading> = OnceLock::new();
         *FIRST.get_or_init(Self::now)
     }
@@ -163,6 +168,16 @@ impl Scale {
             }
             std::hint::spin_loop();
         }
+    }
+
+    /// The same, by the first reading of another process on this machine: better than our own, if that is younger. A reading
+    /// that does not agree with ours to a thousandth is none of this machine, or of its present boot.
+    pub(crate) fn measure_since(first: Reading) -> Self {
+        let own = Self::measure();
+        let (ticks, stamps) = (own.at.tick.0.saturating_sub(first.tick.0), own.at.stamp.since(first.stamp));
+        let nanos_per_stamp = ticks as f64 / stamps as f64;
+        let deviation = (nanos_per_stamp / own.nanos_per_stamp - 1.0).abs();
+        if deviation < 1e-3 { Self { nanos_per_stamp, ..own } } else { own }
     }
 
     /// The tick at which `stamp` was taken.

@@ -19,8 +19,12 @@ pub mod recent;
 pub mod ring;
 pub mod rings;
 pub mod samples;
+pub mod viewer;
 pub mod words;
 
+mod header;
 mod mapping;
+mod process;
 
+pub use header::identify;
 pub use ring::{RawStep, Reading, Ring, Whereabouts, WokenBy};

@@ -30,22 +30,22 @@ impl Recording {
 
     /// What ran since it began, in every thread. It goes on: a later call returns more.
     fn chronology(&self, py: Python<'_>, program: String) -> Chronology {
-        let version = py.version_info();
-        let recorded_by = format!(
-            "boucle {}, CPython {}.{}.{}",
-            env!("CARGO_PKG_VERSION"),
-            version.major,
-            version.minor,
-            version.patch
-        );
+        let recorded_by = recorded_by(py);
         let end = Stamp::now();
         py.detach(|| Chronology(chronicle(&self.0, end, &mut View::own(), program, recorded_by)))
     }
 }
 
+/// What records here.
+pub(crate) fn recorded_by(py: Python<'_>) -> String {
+    let version = py.version_info();
+    let (major, minor, patch) = (version.major, version.minor, version.patch);
+    format!("boucle {}, CPython {major}.{minor}.{patch}", env!("CARGO_PKG_VERSION"))
+}
+
 /// A recorded run.
 #[pyclass(module = "boucle._boucle", frozen)]
-pub(crate) struct Chronology(model::Chronology);
+pub(crate) struct Chronology(pub(crate) model::Chronology);
 
 impl Chronology {
     fn analysis(&self, threshold: f64) -> Analysis {

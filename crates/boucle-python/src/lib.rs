@@ -4,7 +4,7 @@
 //! * [`transport`]: what connects protocols with descriptors. [`tls`]: TLS connections, over any transport.
 //! * [`sock`]: operations on sockets that the program keeps.
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
-//! * [`chronology`]: a recorded run for Python.
+//! * [`chronology`]: a recorded run for Python. [`viewer`]: that of another process.
 //! * [`raw`]: the unsafe floor under all of it.
 //!
 //! # Invariants
@@ -33,6 +33,7 @@ mod sock;
 mod task;
 mod tls;
 mod transport;
+mod viewer;
 mod witness;
 
 use pyo3::prelude::*;
@@ -40,7 +41,9 @@ use pyo3::prelude::*;
 /// The native half of boucle. Use the package `boucle`.
 #[pymodule(gil_used = true)]
 mod _boucle {
-    use super::{directory, frames, future, handle, imports, loop_core, raw, settings, sock, task, tls, transport};
+    use super::{
+        directory, frames, future, handle, imports, loop_core, raw, settings, sock, task, tls, transport, viewer,
+    };
     use pyo3::prelude::*;
 
     #[pymodule_export]
@@ -87,6 +90,13 @@ mod _boucle {
         // Whether steps are recorded with their places: false where this Python lays its frames out in an unknown way.
         module.add("places_are_readable", readable)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+
+    /// The last seconds of what another process ran, or the whole of a step that it still runs. Raises `OSError` where it
+    /// cannot be looked into.
+    #[pyfunction]
+    fn snapshot(py: Python<'_>, pid: u32, seconds: f64) -> PyResult<Chronology> {
+        viewer::snapshot(py, pid, seconds)
     }
 
     /// All tasks of boucle's own class that are not done.

@@ -147,7 +147,7 @@ impl EventLoop {
             tasks: RefCell::default(),
             reactor: RefCell::new(reactor),
             shared,
-            ring: rings::of_this_thread(name),
+            ring: rings::of_this_thread(&name),
             current: Cell::new(None),
             awaited_at: Cell::new(None),
         };

@@ -19,7 +19,7 @@ use crate::raw::guard::afterwards;
 use crate::raw::{Args, Owned, Raised, Result, This, gil, method};
 use crate::task::{self, Task, current, step};
 use crate::witness::{self, Witness};
-use crate::{errors, handle, imports, settings};
+use crate::{errors, handle, imports, settings, viewer};
 
 /// How long a loop may run without a sleep before it offers the GIL to other threads.
 const LONGEST_GRIP: Duration = Duration::from_millis(50);
@@ -39,7 +39,10 @@ impl LoopCore {
 fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
     forking::check_process(this)?;
     let thread_name = args.get(0).map(|name| name.any(py).extract::<String>()).transpose()?.unwrap_or_default();
-    let ring = settings::recording().then(|| rings::of_this_thread(thread_name));
+    let ring = settings::recording().then(|| rings::of_this_thread(&thread_name));
+    if ring.is_some() {
+        viewer::introduce(py);
+    }
     let scale = Scale::measure();
     drop(this.ring.replace(ring.clone()));
     this.scale.set(Some(scale));
