@@ -190,3 +190,195 @@ def test_colours_can_be_refused():
     with Terminal("--replay", STARVATION, NO_COLOR="1") as terminal:
         terminal.wait_for("the recording ends here")
         assert terminal.colours("the recording ends here") == ("default", "default")
+
+
+PROGRAM = """
+import asyncio, itertools, signal, sys, time
+import boucle
+
+async def chat():
+    while True:
+        await asyncio.sleep(0.01)
+
+async def busy():
+    while True:
+        sum(range(10_000))
+        await asyncio.sleep(0.001)
+
+async def report():
+    while True:
+        command = await asyncio.to_thread(sys.stdin.readline)
+        if command == "sleep\\n":
+            time.sleep(0.3)
+        elif command == "freeze\\n":
+            print("freezing", flush=True)
+            time.sleep(3600)
+        elif command == "compute\\n":
+            print("computing", flush=True)
+            sum(itertools.repeat(1, 10**12))
+
+async def main():
+    asyncio.create_task(chat(), name="chat")
+    asyncio.create_task(busy(), name="worker")
+    await asyncio.create_task(report(), name="GET /report")
+
+async def announce():
+    print("running", flush=True)
+    await main()
+
+boucle.run(announce())
+"""
+
+
+class Program:
+    """A process whose loop is watched: a busy task, a chat, and a request that blocks when it is told to."""
+
+    def __init__(self, **environment):
+        command = [sys.executable, "-c", PROGRAM]
+        environment = os.environ | {"BOUCLE_RECORD": ""} | environment
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        assert self._process.stdout.readline() == "running\n"
+        self.pid = self._process.pid
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._process.kill()
+        self._process.communicate()
+
+    def say(self, command, answer=None):
+        """Tell it what to do, and wait until it says that it begins."""
+        self._process.stdin.write(f"{command}\n")
+        self._process.stdin.flush()
+        if answer:
+            assert self._process.stdout.readline() == f"{answer}\n"
+
+    def signal(self, number):
+        """Send a signal."""
+        self._process.send_signal(number)
+
+
+@pytest.fixture(scope="module")
+def program():
+    with Program() as program:
+        yield program
+
+
+def test_a_program_is_shown_with_its_tasks_and_what_they_do(program):
+    with Terminal(program.pid) as terminal:
+        lines = terminal.wait_for(r"worker .* in busy", r"chat .* in chat", r"○ GET /report .* in report", "not blocked")
+        assert re.match(rf" boucle top  -c · pid {program.pid} · CPython {sys.version_info[0]}\.", lines[0])
+        assert re.search(r"busy +\d.*% .*\d steps/s", lines[1])
+        # The busy one is the busiest, until the order is another.
+        assert "worker" in lines[5]
+        terminal.type("n")
+        terminal.wait_for(r"task▾.*\n.*_set_result|task▾.*\n.*chat")
+        terminal.type("q")
+        assert terminal.status() == 0
+
+
+def test_what_blocks_is_shown_while_it_does_and_afterwards(program):
+    with Terminal(program.pid) as terminal:
+        terminal.wait_for("not blocked")
+        program.say("sleep")
+        terminal.wait_for(r"BLOCKED .* and counting: GET /report \(report\)")
+        lines = terminal.wait_for("not blocked", r"ago +\d+ ms +GET /report", r"GET /report blocked for .*waited")
+        assert any(re.search(r"!○ GET /report", line) for line in lines)
+        assert any(re.search(r"~○ chat", line) for line in lines)
+        terminal.type("\t\r")
+        terminal.wait_for("who was ready and had to wait", r"chat +\d+ ms")
+
+
+def test_details_of_a_task_go_on(program):
+    with Terminal(program.pid) as terminal:
+        terminal.wait_for("worker .* in busy")
+        terminal.type("/work\r")
+        terminal.wait_for('1 with "work"')
+        terminal.type("\r")
+        terminal.wait_for("task worker · busy", "longest waits", "last steps", "woken by .*_set_result")
+        terminal.type("q")
+        terminal.wait_for(r'1 with "work"')
+
+
+def test_a_pause_keeps_the_picture(program):
+    with Terminal(program.pid) as terminal:
+        terminal.wait_for("worker .* in busy")
+        terminal.type("p")
+        before = terminal.wait_for("paused")
+        time.sleep(1)
+        assert terminal.lines() == before
+        terminal.type("p")
+        terminal.wait_for("not blocked", gone=["paused"])
+        assert terminal.lines()[0] != before[0]
+
+
+def test_a_stopped_process_says_so(program):
+    with Terminal(program.pid) as terminal:
+        terminal.wait_for("not blocked")
+        program.signal(signal.SIGSTOP)
+        try:
+            terminal.wait_for("the process is stopped", "worker .* in busy")
+            # One that was stopped before somebody looks is seen too.
+            assert "the process is stopped" in run("--once", program.pid).stdout
+        finally:
+            program.signal(signal.SIGCONT)
+        terminal.wait_for("not blocked", gone=["is stopped"])
+
+
+@pytest.mark.parametrize(("command", "answer"), [("freeze", "freezing"), ("compute", "computing")])
+def test_a_frozen_process_is_seen(command, answer):
+    with Program() as program:
+        program.say(command, answer)
+        # While C code computes it holds the GIL: nothing in the process could answer.
+        with Terminal(program.pid) as terminal:
+            blocked = r"BLOCKED (\S+) s and counting: GET /report \(report\)"
+            seconds = [float(re.search(blocked, "\n".join(terminal.wait_for(blocked))).group(1))]
+            terminal.wait_for(r"► GET /report", r"s and counting +GET /report")
+            deadline = time.monotonic() + PATIENCE
+            while seconds[-1] < seconds[0] + 1 and time.monotonic() < deadline:
+                seconds.append(float(re.search(blocked, "\n".join(terminal.wait_for(blocked))).group(1)))
+            assert seconds[-1] >= seconds[0] + 1
+            assert seconds == sorted(seconds)
+        (starvation,) = json.loads(run("--json", program.pid).stdout)["starvations"]
+        assert (starvation["task"], starvation["coroutine"]) == ("GET /report", "report")
+        assert starvation["duration"] >= seconds[-1]
+
+
+def test_the_end_of_a_process_keeps_its_last_picture():
+    with Program() as program, Terminal(program.pid) as terminal:
+        terminal.wait_for("worker .* in busy")
+        program.signal(signal.SIGKILL)
+        terminal.wait_for("the process has ended: its last picture", "worker .* in busy", r"\bended\b")
+        terminal.type("n")
+        terminal.wait_for("task▾")
+        terminal.type("q")
+        assert terminal.status() == 0
+
+
+def test_what_cannot_be_watched_is_told_in_words():
+    with subprocess.Popen(["sleep", "3600"]) as other:
+        try:
+            result = run("--once", other.pid)
+            assert result.returncode == 1
+            assert f"process {other.pid} shows no boucle" in result.stderr
+        finally:
+            other.kill()
+    result = run(other.pid)
+    assert result.returncode == 1
+    assert f"there is no process {other.pid}" in result.stderr
+    with Program(BOUCLE_RECORD="0") as program:
+        assert "BOUCLE_RECORD=0" in run("--once", program.pid).stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
+def test_another_user_may_not_look(program, tmp_path):
+    viewer = shutil.copy(_cli._viewer(), tmp_path)
+    for folder in (tmp_path, *tmp_path.parents[:-2]):
+        folder.chmod(0o755)
+    command = [viewer, "--once", str(program.pid)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, user=65534, group=65534)
+    assert result.returncode == 1
+    assert "belongs to another user" in result.stderr

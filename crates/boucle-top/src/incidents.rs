@@ -15,6 +15,8 @@ use crate::source::{Condition, Snapshot};
 
 /// How many are kept.
 const KEPT: usize = 1000;
+/// Those who had to wait run one after the other when it is over. So soon after it nobody may have run yet.
+const SETTLING: Nanos = 20_000_000;
 /// How many victims are kept by name.
 const VICTIMS_KEPT: usize = 20;
 
@@ -64,6 +66,11 @@ impl Incident {
     /// When it ended, or was seen last.
     pub fn end(&self) -> Nanos {
         self.start + self.duration
+    }
+
+    /// Whether it is over for so long that those who had to wait are known.
+    pub fn is_settled(&self, now: Nanos) -> bool {
+        !self.counting && (self.victim_count > 0 || now > self.end() + SETTLING)
     }
 
     /// Where it held the processor for longest.

@@ -25,8 +25,10 @@ pub mod source;
 pub mod terminal;
 pub mod theme;
 pub mod view;
+pub mod watched;
 
 pub use options::{Mode, Options};
 pub use replay::Replay;
 pub use source::{Condition, Snapshot, Source, SourceError};
 pub use view::View;
+pub use watched::Watched;

@@ -3,11 +3,15 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use boucle_chronology::{decode, json};
 use boucle_top::options::{HELP, Target};
 use boucle_top::theme::Theme;
-use boucle_top::{Mode, Options, Replay, Source, SourceError, View, screen, terminal};
+use boucle_top::{Mode, Options, Replay, Source, SourceError, View, Watched, screen, terminal};
+
+/// As far back as anything is known.
+const ALL: Duration = Duration::from_hours(100_000);
 
 fn main() -> ExitCode {
     let options = match Options::parse(std::env::args().skip(1)) {
@@ -36,6 +40,9 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     }
     let mut source = source(options)?;
     let mut view = View::new(options, Theme { colour: colour() });
+    if options.mode != Mode::Json {
+        view.remember(source.snapshot(ALL)?);
+    }
     view.update(source.snapshot(options.window)?);
     match options.mode {
         Mode::Json => print(&format!("{}\n", json::analysis_json(&view.snapshot.chronology, &view.analysis)))?,
@@ -50,7 +57,7 @@ fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
 
 fn source(options: &Options) -> Result<Box<dyn Source>, SourceError> {
     match &options.target {
-        Target::Process(pid) => Err(SourceError(format!("process {pid} cannot be watched yet"))),
+        Target::Process(pid) => Ok(Box::new(Watched::open(*pid)?)),
         Target::Recording(path) => {
             let named = |problem: String| SourceError(format!("{}: {problem}", path.display()));
             let bytes = std::fs::read(path).map_err(|error| named(error.to_string()))?;

@@ -2,15 +2,15 @@
 
 use std::cmp::Reverse;
 
-use boucle_chronology::{ActorId, ActorKind, Analysis, Left, Nanos, PlaceId, StepId, name};
+use boucle_chronology::{ActorId, ActorKind, Analysis, Left, Nanos, Place, StepId, name};
 
 use crate::source::Snapshot;
 
 /// One task, or a callback with all its runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// Who it is in the snapshot.
-    pub actor: ActorId,
+    /// Who it is in the snapshot; `None` for a task that did not run in its time.
+    pub actor: Option<ActorId>,
     /// Whether it is a task.
     pub kind: ActorKind,
     /// The name, as it may be shown.
@@ -32,7 +32,15 @@ pub struct Row {
     /// How many steps it ran.
     pub steps: usize,
     /// Where its code is, or is left.
-    pub place: Option<PlaceId>,
+    pub place: Option<Place>,
+}
+
+impl Row {
+    /// The same task, when it did not run in the time of the snapshot.
+    pub fn at_rest(&self) -> Self {
+        let kept = self.clone();
+        Self { actor: None, mark: Mark::Fine, busy: 0, longest_step: 0, waited: 0, longest_wait: 0, steps: 0, ..kept }
+    }
 }
 
 /// What a task does now.
@@ -96,7 +104,7 @@ pub fn rows(snapshot: &Snapshot, analysis: &Analysis) -> Vec<Row> {
         let waits = waiting[index].map_or(0, |since| chronology.duration.saturating_sub(since));
         let longest_wait = usage.longest_wait.max(waits);
         rows.push(Row {
-            actor: ActorId(index as u32),
+            actor: Some(ActorId(index as u32)),
             kind: actor.kind,
             name: name::shown(&actor.name),
             function: name::shown(&actor.function),
@@ -107,7 +115,7 @@ pub fn rows(snapshot: &Snapshot, analysis: &Analysis) -> Vec<Row> {
             waited: usage.waited + waits,
             longest_wait,
             steps: usage.steps,
-            place: last[index].and_then(|step| place(snapshot, step)),
+            place: last[index].and_then(|step| place(snapshot, step)).cloned(),
         });
     }
     rows
@@ -135,12 +143,13 @@ fn mark(longest_step: Nanos, longest_wait: Nanos, threshold: Nanos) -> Mark {
 }
 
 /// Where a step is or left: what was seen of it while it ran, the await where it left, or the line where it resumed.
-fn place(snapshot: &Snapshot, step: StepId) -> Option<PlaceId> {
+fn place(snapshot: &Snapshot, step: StepId) -> Option<&Place> {
     let recorded = &snapshot.chronology.steps[step.index()];
-    match recorded.left {
-        Left::Awaited(place) if !snapshot.runs(step) => Some(place),
-        _ => recorded.resumed,
-    }
+    let place = match recorded.left {
+        Left::Awaited(place) if !snapshot.runs(step) => place,
+        _ => recorded.resumed?,
+    };
+    snapshot.chronology.places.get(place.index())
 }
 
 /// Sorts rows, and keeps those whose name or coroutine contains `filter`.
@@ -149,10 +158,10 @@ pub fn arrange(rows: &mut Vec<Row>, order: Order, reversed: bool, filter: &str) 
     let matches = |text: &str| text.to_lowercase().contains(&filter);
     rows.retain(|row| filter.is_empty() || matches(&row.name) || matches(&row.function));
     match order {
-        Order::Busy => rows.sort_by_key(|row| (Reverse(row.busy), row.actor)),
-        Order::LongestWait => rows.sort_by_key(|row| (Reverse(row.longest_wait), row.actor)),
-        Order::Steps => rows.sort_by_key(|row| (Reverse(row.steps), row.actor)),
-        Order::LongestStep => rows.sort_by_key(|row| (Reverse(row.longest_step), row.actor)),
+        Order::Busy => rows.sort_by_key(|row| (Reverse(row.busy), row.actor.is_none(), row.actor)),
+        Order::LongestWait => rows.sort_by_key(|row| (Reverse(row.longest_wait), row.actor.is_none(), row.actor)),
+        Order::Steps => rows.sort_by_key(|row| (Reverse(row.steps), row.actor.is_none(), row.actor)),
+        Order::LongestStep => rows.sort_by_key(|row| (Reverse(row.longest_step), row.actor.is_none(), row.actor)),
         Order::Name => rows.sort_by_cached_key(|row| (natural(&row.name), row.actor)),
     }
     if reversed {

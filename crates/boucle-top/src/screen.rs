@@ -107,9 +107,9 @@ fn keys(view: &View, width: u16) -> Line<'static> {
             ("?", "help"),
             ("p", if view.paused { "go on" } else { "pause" }),
             ("enter", "details"),
+            ("tab", if view.focus == Focus::Tasks { "starvations" } else { "tasks" }),
             ("/", "filter"),
-            ("b w s l n", "sort"),
-            ("tab", if view.focus == Focus::Tasks { "to starvations" } else { "to tasks" }),
+            ("bwsln", "sort"),
         ],
         _ => &[("esc", "back"), ("↑ ↓", "scroll"), ("p", if view.paused { "go on" } else { "pause" }), ("^C", "quit")],
     };

@@ -2,19 +2,22 @@
 //!
 //! Plain data: snapshots and keys come in, and the screen is drawn from what is here.
 
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
-use boucle_chronology::{ActorId, Analysis, Nanos};
+use boucle_chronology::{ActorKind, Analysis, Nanos};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::incidents::{Incident, Incidents};
 use crate::options::Options;
-use crate::rows::{self, Order, Row};
+use crate::rows::{self, Order, Row, State};
 use crate::source::{Condition, Snapshot};
 use crate::theme::Theme;
 
 /// A window with more steps than this is shortened: a refresh costs about 10 ms for them.
 pub const MOST_STEPS: usize = 50_000;
+/// How many tasks are remembered that did not run in the time of the snapshot.
+const MOST_TASKS: usize = 10_000;
 
 /// What is shown above the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +71,8 @@ pub struct View {
     pub scroll: u16,
     /// Glyphs and colours.
     pub theme: Theme,
+    /// The tasks that have not ended, as far as it is known.
+    tasks: BTreeMap<(String, String), Row>,
     chosen: Option<(String, String)>,
     chosen_incident: usize,
     threshold: Nanos,
@@ -103,6 +108,7 @@ impl View {
             panel: Panel::Overview,
             scroll: 0,
             theme,
+            tasks: BTreeMap::new(),
             chosen: None,
             chosen_incident: 0,
             threshold: options.threshold,
@@ -126,10 +132,28 @@ impl View {
         } else if steps < MOST_STEPS / 2 {
             self.window = self.window.mul_f64(1.5).min(self.longest_window);
         }
+        self.take(snapshot);
+        self.arrange();
+    }
+
+    /// Takes in what happened before anybody looked, as far back as it is still known.
+    pub fn remember(&mut self, past: Snapshot) {
+        self.take(past);
+    }
+
+    fn take(&mut self, snapshot: Snapshot) {
         self.analysis = Analysis::of(&snapshot.chronology, self.threshold);
         self.incidents.update(&snapshot, &self.analysis);
+        for row in rows::rows(&snapshot, &self.analysis) {
+            let key = (row.name.clone(), row.function.clone());
+            match (row.kind, row.state) {
+                (ActorKind::Callback, _) => {}
+                (ActorKind::Task, State::Done) => drop(self.tasks.remove(&key)),
+                _ if self.tasks.len() >= MOST_TASKS && !self.tasks.contains_key(&key) => {}
+                _ => drop(self.tasks.insert(key, row)),
+            }
+        }
         self.snapshot = snapshot;
-        self.arrange();
     }
 
     /// The process has ended, and there is nothing newer than the last snapshot.
@@ -138,8 +162,17 @@ impl View {
         self.incidents.end();
     }
 
+    /// Those who ran in the time of the snapshot, and the tasks that awaited all the while.
+    fn all_rows(&self) -> Vec<Row> {
+        let mut rows = rows::rows(&self.snapshot, &self.analysis);
+        let ran: HashSet<_> = rows.iter().map(|row| (row.name.clone(), row.function.clone())).collect();
+        let at_rest = self.tasks.iter().filter(|(key, _)| !ran.contains(*key));
+        rows.extend(at_rest.map(|(_, row)| row.at_rest()));
+        rows
+    }
+
     fn arrange(&mut self) {
-        self.rows = rows::rows(&self.snapshot, &self.analysis);
+        self.rows = self.all_rows();
         rows::arrange(&mut self.rows, self.order, self.reversed, &self.filter);
     }
 
@@ -154,10 +187,9 @@ impl View {
         self.chosen_incident.min(self.incidents.len().saturating_sub(1))
     }
 
-    /// The task whose details are open, if it is in the window.
-    pub fn actor_of(&self, name: &str, function: &str) -> Option<ActorId> {
-        let mut rows = rows::rows(&self.snapshot, &self.analysis).into_iter();
-        rows.find(|row| row.name == name && row.function == function).map(|row| row.actor)
+    /// The row of a task, filtered out or not.
+    pub fn row(&self, name: &str, function: &str) -> Option<Row> {
+        self.all_rows().into_iter().find(|row| row.name == name && row.function == function)
     }
 
     /// Answers a key.

@@ -3,7 +3,7 @@
 use crate::incidents::Incident;
 use boucle_chronology::name;
 pub(super) use boucle_chronology::name::width;
-use boucle_chronology::{Chronology, Nanos, Place, PlaceId, quantity};
+use boucle_chronology::{Nanos, Place, quantity};
 
 /// A column of a table; one space stands behind it.
 #[derive(Clone, Debug)]
@@ -83,9 +83,4 @@ pub(super) fn spot(incident: &Incident) -> Option<String> {
     let spot = incident.spot()?;
     let position = position(spot.place.as_ref()?);
     Some(if spot.looked { position } else { format!("{position}→") })
-}
-
-/// The same of a place of a chronology.
-pub(super) fn place_of(chronology: &Chronology, id: PlaceId) -> String {
-    place(&chronology.places[id.index()])
 }

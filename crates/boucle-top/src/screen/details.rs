@@ -10,6 +10,7 @@ use ratatui::text::{Line, Span};
 use super::cells::{self, Column};
 use super::headings;
 use crate::incidents::{Incident, Spot};
+use crate::rows::Row;
 use crate::theme::{glyph, word};
 use crate::view::View;
 
@@ -22,22 +23,20 @@ const WAKERS: usize = 5;
 
 /// A task: what it does, its longest waits, who woke it, its last steps.
 pub(super) fn task(view: &View, name: &str, function: &str, width: u16) -> Vec<Line<'static>> {
-    let Some(actor) = view.actor_of(name, function) else {
-        let window = short(view.snapshot.chronology.duration);
-        return vec![
-            title(view, "task", &format!("{name} · {function}")),
-            Line::raw(format!("  it did not run in the last {window}")),
-        ];
+    let mut lines = vec![title(view, "task", &format!("{name} · {function}"))];
+    let Some(row) = view.row(name, function) else {
+        lines.push(Line::raw("  it has ended, as far as it is known"));
+        return lines;
     };
     let chronology = &view.snapshot.chronology;
-    let own = |step: &Step| step.actor == actor;
-    let steps: Vec<StepId> =
-        (0..chronology.steps.len() as u32).map(StepId).filter(|step| own(&chronology.steps[step.index()])).collect();
-    let mut lines = vec![title(view, "task", &format!("{name} · {function}"))];
-    lines.extend(facts(view, actor));
-    lines.push(wakers(chronology, &steps));
-    lines.extend(waits(view, &steps));
-    lines.extend(last_steps(view, &steps, width));
+    let own = |step: &StepId| Some(chronology.steps[step.index()].actor) == row.actor;
+    let steps: Vec<StepId> = (0..chronology.steps.len() as u32).map(StepId).filter(own).collect();
+    lines.extend(facts(view, &row));
+    if !steps.is_empty() {
+        lines.push(wakers(chronology, &steps));
+        lines.extend(waits(view, &steps));
+        lines.extend(last_steps(view, &steps, width));
+    }
     lines
 }
 
@@ -45,13 +44,10 @@ fn title(view: &View, kind: &str, text: &str) -> Line<'static> {
     Line::from(vec![Span::styled(format!(" {kind} "), view.theme.heading()), Span::raw(text.to_owned())])
 }
 
-fn facts(view: &View, actor: ActorId) -> Vec<Line<'static>> {
+fn facts(view: &View, row: &Row) -> Vec<Line<'static>> {
     let chronology = &view.snapshot.chronology;
-    let Some(row) = crate::rows::rows(&view.snapshot, &view.analysis).into_iter().find(|row| row.actor == actor) else {
-        return Vec::new();
-    };
-    let place = row.place.map_or_else(String::new, |place| format!(" at {}", cells::place_of(chronology, place)));
-    let parent = chronology.actors[actor.index()].parent;
+    let place = row.place.as_ref().map_or_else(String::new, |place| format!(" at {}", cells::place(place)));
+    let parent = row.actor.and_then(|actor| chronology.actors[actor.index()].parent);
     let parent = parent.map_or_else(String::new, |parent| format!("; created by {}", shown(chronology, parent)));
     let window = short(chronology.duration);
     let (busy, waited) = (cells::duration(row.busy), cells::duration(row.waited));

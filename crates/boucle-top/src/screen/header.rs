@@ -1,7 +1,7 @@
 //! The top of the screen: which process, how busy its loop is, and whether it is blocked now.
 
-use boucle_chronology::name;
 use boucle_chronology::quantity::{count, grouped, percent, plain, precise, short};
+use boucle_chronology::{Nanos, name};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
@@ -117,7 +117,7 @@ fn last(view: &View) -> Line<'static> {
         0 => format!("{} blocked for {held}{place}", incident.task),
         steps => format!("{} in {held}, most of {}", count(steps as u64, "small step"), incident.task),
     };
-    let text = format!(" {when}: {what}; {}", waited(incident));
+    let text = format!(" {when}: {what}{}", waited(incident, view.snapshot.now));
     Line::styled(text, view.theme.waiting())
 }
 
@@ -142,21 +142,23 @@ fn spot(incident: &Incident) -> String {
 /// Who waits meanwhile: `37 waiting, longest run2 3.1 s`.
 fn kept_waiting(incident: &Incident) -> String {
     match (incident.victim_count, incident.victims.first()) {
-        (0, _) => "nobody is known to wait".to_owned(),
-        (number, None) => format!("{} waiting", grouped(number as u64)),
+        (0, _) => "nobody was ready when it began; who became ready since is known when it returns".to_owned(),
+        (1, None) => "1 other was ready when it began, and waits".to_owned(),
+        (number, None) => format!("{} others were ready when it began, and wait", grouped(number as u64)),
         (number, Some((name, waited))) => {
             format!("{} waiting, longest {name} {}", grouped(number as u64), short(*waited))
         }
     }
 }
 
-/// Who had to wait: `run2 waited 1.0 s`, `37 waited, longest run2 1.0 s`.
-fn waited(incident: &Incident) -> String {
+/// Who had to wait: `; run2 waited 1.0 s`, `; 37 waited, longest run2 1.0 s`.
+fn waited(incident: &Incident, now: Nanos) -> String {
     match (incident.victim_count, incident.victims.first()) {
-        (1, Some((name, waited))) => format!("{name} waited {}", short(*waited)),
+        (1, Some((name, waited))) => format!("; {name} waited {}", short(*waited)),
         (number, Some((name, waited))) => {
-            format!("{} waited, longest {name} {}", grouped(number as u64), short(*waited))
+            format!("; {} waited, longest {name} {}", grouped(number as u64), short(*waited))
         }
-        (_, None) => "nobody waited".to_owned(),
+        (_, None) if incident.is_settled(now) => "; nobody waited".to_owned(),
+        (_, None) => String::new(),
     }
 }

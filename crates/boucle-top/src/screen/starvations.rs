@@ -1,5 +1,6 @@
 //! The starvations as they happen, the newest first.
 
+use boucle_chronology::Nanos;
 use boucle_chronology::quantity::{count, grouped, plain, precise, short};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -62,7 +63,12 @@ fn columns(view: &View, width: usize) -> Vec<Column> {
 }
 
 fn line(view: &View, incident: &Incident, columns: &[Column]) -> Line<'static> {
-    let texts = [incident.task.clone(), place(incident), incident.cause().unwrap_or("-").to_owned(), victims(incident)];
+    let texts = [
+        incident.task.clone(),
+        place(incident),
+        incident.cause().unwrap_or("-").to_owned(),
+        victims(incident, view.snapshot.now),
+    ];
     let mut spans = vec![Span::raw("  ")];
     let style = view.theme.blocking();
     if incident.counting {
@@ -85,8 +91,9 @@ fn place(incident: &Incident) -> String {
 }
 
 /// Who had to wait, in short: `run2 1.0 s +3`.
-fn victims(incident: &Incident) -> String {
+fn victims(incident: &Incident, now: Nanos) -> String {
     match (incident.victim_count, incident.victims.first()) {
+        (0, _) if !incident.is_settled(now) => String::new(),
         (0, _) => "nobody".to_owned(),
         (number, None) => format!("{} waiting", grouped(number as u64)),
         (1, Some((name, waited))) => format!("{name} {}", short(*waited)),

@@ -1,7 +1,7 @@
 //! The table of tasks.
 
+use boucle_chronology::ActorKind;
 use boucle_chronology::quantity::grouped;
-use boucle_chronology::{ActorKind, Chronology};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::Style;
@@ -104,12 +104,12 @@ fn line(view: &View, row: &Row, columns: &[(Content, Column)]) -> Line<'static> 
     ];
     for (content, column) in columns {
         let style = style(view, row, *content);
-        spans.push(Span::styled(column.cell(&text(&view.snapshot.chronology, row, *content)), style));
+        spans.push(Span::styled(column.cell(&text(row, *content)), style));
     }
     Line::from(spans)
 }
 
-fn text(chronology: &Chronology, row: &Row, content: Content) -> String {
+fn text(row: &Row, content: Content) -> String {
     match content {
         Content::Name => row.name.clone(),
         Content::Coroutine if row.kind == ActorKind::Callback => "callback".to_owned(),
@@ -118,10 +118,11 @@ fn text(chronology: &Chronology, row: &Row, content: Content) -> String {
         Content::LongestWait => cells::duration(row.longest_wait),
         Content::LongestStep => cells::duration(row.longest_step),
         Content::Steps => grouped(row.steps as u64),
-        Content::Place => row.place.map_or_else(
-            || if row.kind == ActorKind::Callback { "callback".to_owned() } else { String::new() },
-            |place| cells::place_of(chronology, place),
-        ),
+        Content::Place => match &row.place {
+            Some(place) => cells::place(place),
+            None if row.kind == ActorKind::Callback => "callback".to_owned(),
+            None => String::new(),
+        },
     }
 }
 
