@@ -6,8 +6,10 @@ anything else that failed.
 
 import argparse
 import os
+import shutil
 import signal
 import sys
+import sysconfig
 
 from . import __version__, _annotations
 from ._quantities import parse_time
@@ -15,6 +17,9 @@ from ._recording import DEFAULT_THRESHOLD, check_can_save, load, record, snapsho
 
 
 def main(arguments=None):
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["top"]:
+        return _top(arguments[1:])
     parser = _parser()
     options = parser.parse_args(arguments)
     if options.command is None:
@@ -76,6 +81,9 @@ def _parser():
     _add_annotate(show)
     _add_threshold(show)
     show.set_defaults(run=_show)
+
+    # Only listed here: its arguments are the viewer's own.
+    commands.add_parser("top", help="the live view of another process, also while it is frozen", add_help=False)
 
     kernel = commands.add_parser("kernel", help="add a Jupyter kernel whose loop is boucle's")
     actions = kernel.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -185,6 +193,31 @@ def _annotate(options, chronology):
 def _colour():
     """Whether stdout shows colours and the user wants them."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _top(arguments):
+    """Become the viewer, a program of its own: so the extension module stays lean."""
+    viewer = _viewer()
+    if viewer is None:
+        _say("error: the viewer is not installed: pip install 'boucle[top]' adds it")
+        return 1
+    sys.stdout.flush()
+    try:
+        os.execv(viewer, ["boucle-top", *arguments])
+    except OSError as error:
+        _say(f"error: {viewer} cannot be started: {error.strerror}")
+        return 1
+
+
+def _viewer():
+    """The path of the viewer: beside this Python, where its packages put programs, or on PATH."""
+    folders = [os.path.dirname(sys.executable), sysconfig.get_path("scripts")]
+    folders.append(sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user")))
+    for folder in folders:
+        viewer = os.path.join(folder, "boucle-top")
+        if os.access(viewer, os.X_OK):
+            return viewer
+    return shutil.which("boucle-top")
 
 
 def _kernel_install(options):

@@ -28,7 +28,7 @@ use super::ring::{self, Reading};
 use super::rings::{self, Owner};
 use super::words::Words;
 use super::{process, samples};
-use crate::clock::{Scale, Stamp};
+use crate::clock::{Scale, Stamp, Tick};
 
 /// How many steps of a ring are shown at most.
 const MOST_STEPS: u64 = 1 << 22;
@@ -126,6 +126,17 @@ pub struct Viewer {
     header: Header,
 }
 
+/// What a look saw.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// What ran.
+    pub chronology: Chronology,
+    /// When the chronology ends.
+    pub end: Tick,
+    /// The steps that had not returned by then, of all threads.
+    pub running: Vec<Running>,
+}
+
 /// The ring of a thread of the process.
 #[derive(Debug)]
 pub struct ThreadView(Region);
@@ -194,6 +205,11 @@ impl Viewer {
     /// as one that ends now, with as much of what was before it. Where nothing ran for so long, because the process is
     /// stopped or idle, it is the time before that.
     pub fn snapshot(&self, last: Duration) -> Chronology {
+        self.look(last).chronology
+    }
+
+    /// The same, with what a chronology does not tell.
+    pub fn look(&self, last: Duration) -> Look {
         let scale = self.scale();
         let threads = self.threads();
         // Before the steps are read: what returns meanwhile ends later.
@@ -224,7 +240,9 @@ impl Viewer {
             recorded_by: self.header.recorded_by.clone(),
             ..Chronology::default()
         };
-        weave(window, strands, seen, &mut self.names(), identity)
+        let running = strands.iter().filter_map(|strand| strand.running).collect();
+        let chronology = weave(window, strands, seen, &mut self.names(), identity);
+        Look { chronology, end: scale.tick(end), running }
     }
 
     /// The segments of a kind that lie within the file.
