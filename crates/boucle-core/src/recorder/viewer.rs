@@ -318,3 +318,6 @@ impl ThreadView {
         live::decode(words)
     }
 }
+
+#[cfg(test)]
+mod tests;
