@@ -71,7 +71,7 @@ const CODES: usize = NAMES + REMEMBERED_TASKS * TEXT_SLOT;
 const TEXT: usize = CODES + MOST_CODES;
 
 /// The words of the whole.
-const SIZE: usize = TEXT + MOST_TEXT;
+pub(super) const SIZE: usize = TEXT + MOST_TEXT;
 
 /// The words of a description before its texts.
 const DESCRIPTION_HEAD: usize = 3;
@@ -124,6 +124,12 @@ static OWN: OnceLock<Option<Own>> = OnceLock::new();
 pub struct Writer(Option<Own>);
 
 impl Writer {
+    /// A writer into other words than this process's.
+    #[cfg(test)]
+    pub(super) fn on(words: Own) -> Self {
+        Self(Some(words))
+    }
+
     /// The memory is made when it is first needed.
     #[inline]
     fn words(&mut self) -> Option<Own> {

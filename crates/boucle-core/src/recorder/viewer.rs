@@ -336,3 +336,6 @@ impl ThreadView {
         live::decode(words)
     }
 }
+
+#[cfg(test)]
+mod tests;
