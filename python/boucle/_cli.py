@@ -15,6 +15,8 @@ from . import __version__, _annotations
 from ._quantities import parse_time
 from ._recording import DEFAULT_THRESHOLD, check_can_save, load, record, snapshot
 
+_ANY_KIND = "a name in .html, .svg, .txt, .json, .pftrace or .boucle"
+
 
 def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else arguments
@@ -50,7 +52,7 @@ def _parser():
         help="the same, and keep its chronology",
         description="Run a program on boucle and keep its chronology: who ran, when, and who had to wait.",
     )
-    record.add_argument("-o", "--output", required=True, metavar="FILE", help="a name in .svg, .txt, .json or .boucle")
+    record.add_argument("-o", "--output", required=True, metavar="FILE", help=_ANY_KIND)
     _add_annotate(record)
     _add_threshold(record)
     _add_program(record)
@@ -63,7 +65,7 @@ def _parser():
         "stopped. A step that has not returned is shown from its beginning, as if it ended now.",
     )
     dump.add_argument("pid", type=_pid, metavar="PID", help="its process, of the same user")
-    dump.add_argument("-o", "--output", required=True, metavar="FILE", help="a name in .svg, .txt, .json or .boucle")
+    dump.add_argument("-o", "--output", required=True, metavar="FILE", help=_ANY_KIND)
     dump.add_argument("--last", type=parse_time, default=10.0, metavar="TIME", help="how far back (default 10s)")
     _add_threshold(dump)
     dump.set_defaults(run=_dump)
@@ -75,7 +77,9 @@ def _parser():
     )
     show.add_argument("file", metavar="FILE", help="a recording, as record -o NAME.boucle writes it")
     output = show.add_mutually_exclusive_group()
-    output.add_argument("-o", "--output", metavar="FILE", help="convert to a name in .svg, .txt or .json")
+    output.add_argument(
+        "-o", "--output", metavar="FILE", help="convert to a name in .html, .svg, .txt, .json or .pftrace"
+    )
     output.add_argument("--json", action="store_true", help="print the analysis as JSON, times in seconds")
     show.add_argument("--width", type=int, metavar="COLUMNS", help="width of the text (default: the terminal's)")
     _add_annotate(show)

@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 
-from . import _boucle
+from . import _boucle, _sources
 
 DEFAULT_THRESHOLD = 0.05
 """Seconds: a step that is longer starves the others."""
@@ -218,12 +218,18 @@ class Chronology:
         """The picture as SVG."""
         return self._source().svg(self.threshold)
 
+    def html(self):
+        """The picture as one HTML page that works without a network, with the source lines that can be read here."""
+        native = self._source()
+        return native.html(self.threshold, _sources.read(native.source_lines(self.threshold)))
+
     def json(self):
         """The analysis as JSON: starvations, congestions, lints, tasks, utilisation; times in seconds."""
         return self._source().json(self.threshold)
 
     def save(self, path):
-        """Write a file whose kind its name says: .svg, .txt, .json (the analysis) or .boucle (the recording itself).
+        """Write a file whose kind its name says: .html, .svg, .txt, .pftrace (for Perfetto), .json (the analysis) or
+        .boucle (the recording itself).
 
         Raises ValueError for any other name and OSError where the file cannot be written.
         """
@@ -245,9 +251,11 @@ class Chronology:
 
 
 _KINDS = {
+    ".html": Chronology.html,
     ".svg": Chronology.svg,
     ".txt": lambda chronology: chronology.text(width=100),
     ".json": lambda chronology: chronology.json() + "\n",
+    ".pftrace": lambda chronology: chronology._source().perfetto(chronology.threshold),
     ".boucle": lambda chronology: chronology._source().encode(),
 }
 """By the ending of a file's name, what is written to it: text or bytes."""

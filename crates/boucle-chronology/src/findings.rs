@@ -107,7 +107,8 @@ pub(crate) fn long_step(
     lines
 }
 
-fn congestion_lines(chronology: &Chronology, congestion: &Congestion, limits: &Limits) -> Vec<Line> {
+/// Whose steps a congestion was made of, and who had to wait for them.
+pub(crate) fn congestion_lines(chronology: &Chronology, congestion: &Congestion, limits: &Limits) -> Vec<Line> {
     let shares = shares(chronology, congestion);
     let share = |(function, of): &(&str, Share)| {
         let (steps, busy) = (count(of.steps as u64, "step"), precise(of.busy));

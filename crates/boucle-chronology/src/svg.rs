@@ -24,6 +24,7 @@ use crate::layout::{Lane, Layout, Subject};
 use crate::model::Chronology;
 use crate::{axis, name, quantity, sentence};
 use bars::Row;
+pub(crate) use markup::escaped;
 use markup::{Anchor, Markup, text_width};
 
 /// How wide, and of how many tasks.
