@@ -201,10 +201,9 @@ def _run_delay():
 def _is_to_blame(starvation, limit, delay):
     """Whether the code held the processor for too long. Where the watchdog saw a cause it knows; else the time in which
     the whole phase got no processor is taken off."""
-    cause = getattr(starvation, "cause", None)
-    if cause in (None, "unknown"):
+    if starvation.cause in (None, "unknown"):
         return starvation.duration - delay > limit
-    return cause != "no processor"
+    return starvation.cause != "no processor"
 
 
 def _block(starvation, limit, item, root):

@@ -14,15 +14,14 @@ def title(starvation):
 
 
 def sentence(starvation, limit, folder):
-    """What happened, in two lines. A file in the folder is named from there."""
+    """What happened, who had to wait, and what helps, each on its line. A file in the folder is named from there."""
     file, line = starvation.file, starvation.line
     at = f"at {_short(file, folder)}:{line}" if file else "at an unknown place"
     source = linecache.getline(file, line).strip() if file and line else ""
-    cause = getattr(starvation, "cause", None)
     parts = [f"{title(starvation)} (at most {show_time(limit)}): {starvation.task} ({starvation.coroutine}) {at}"]
     parts += [source] if source else []
-    parts += [f"[{cause}]"] if cause else []
-    return "  ".join(parts) + _victims(starvation.victims)
+    parts += [f"[{starvation.cause}]"] if starvation.cause else []
+    return "  ".join(parts) + _victims(starvation.victims) + (f"\n{starvation.advice}" if starvation.advice else "")
 
 
 def _victims(victims):
