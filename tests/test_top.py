@@ -29,7 +29,12 @@ def run(*arguments, **environment):
     """What `boucle top` prints, and its status."""
     command = [*COMMAND, "top", *map(str, arguments)]
     return subprocess.run(
-        command, capture_output=True, text=True, timeout=PATIENCE, env=os.environ | environment, stdin=subprocess.DEVNULL
+        command,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
     )
 
 
@@ -269,7 +274,9 @@ def program():
 
 def test_a_program_is_shown_with_its_tasks_and_what_they_do(program):
     with Terminal(program.pid) as terminal:
-        lines = terminal.wait_for(r"worker .* in busy", r"chat .* in chat", r"○ GET /report .* in report", "not blocked")
+        lines = terminal.wait_for(
+            r"worker .* in busy", r"chat .* in chat", r"○ GET /report .* in report", "not blocked"
+        )
         assert re.match(rf" boucle top  -c · pid {program.pid} · CPython {sys.version_info[0]}\.", lines[0])
         assert re.search(r"busy +\d.*% .*\d steps/s", lines[1])
         # The busy one is the busiest, until the order is another.
