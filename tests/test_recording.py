@@ -109,6 +109,14 @@ class TestStarvation:
         assert first.victims[0].waited == pytest.approx(1.0, abs=0.05)
         assert second.task == "run2"
 
+    def test_the_place_is_where_it_resumed_as_long_as_nobody_watches(self, chronology):
+        first = chronology.starvations[0]
+        assert (first.cause, first.advice) == (None, None)
+        assert first.line == line(STARVATION, "asyncio.sleep(0.5)")
+        (place,) = first.places
+        assert (place.file, place.line, place.held, place.seen) == (first.file, first.line, first.duration, False)
+        assert f"(resumed at starvation.py:{first.line})" in chronology.text(width=100)
+
     def test_the_text_says_it(self, chronology):
         text = chronology.text(width=100)
         assert "run2 was ready and waited 1.0 s for run1" in text

@@ -12,16 +12,32 @@ To run a program on it, and to see what ran:
 from ._boucle import Future, Task, __version__
 from ._launch import EventLoopPolicy, install, run
 from ._loop import Loop, new_event_loop
-from ._recording import Chronology, Place, Starvation, Step, Victim, load, record
+from ._recording import (
+    Chronology,
+    Congestion,
+    HeldPlace,
+    Lint,
+    Place,
+    Share,
+    Starvation,
+    Step,
+    Victim,
+    load,
+    record,
+)
 from ._statistics import follow
 from ._tasks import make_visible
 
 __all__ = [
     "Chronology",
+    "Congestion",
     "EventLoopPolicy",
     "Future",
+    "HeldPlace",
+    "Lint",
     "Loop",
     "Place",
+    "Share",
     "Starvation",
     "Step",
     "Task",
@@ -33,6 +49,21 @@ __all__ = [
     "record",
     "run",
 ]
+
+
+def load_ipython_extension(shell):
+    """Add the cell magic %%chronology: ``%load_ext boucle`` calls this."""
+    from ._magics import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell):
+    """Take it out again."""
+    from ._magics import unload
+
+    unload(shell)
+
 
 make_visible()
 follow(Loop)

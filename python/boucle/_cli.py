@@ -11,7 +11,8 @@ import signal
 import sys
 import sysconfig
 
-from . import __version__
+from . import __version__, _annotations
+from ._quantities import parse_time
 from ._recording import DEFAULT_THRESHOLD, check_can_save, load, record, snapshot
 
 
@@ -50,6 +51,7 @@ def _parser():
         description="Run a program on boucle and keep its chronology: who ran, when, and who had to wait.",
     )
     record.add_argument("-o", "--output", required=True, metavar="FILE", help="a name in .svg, .txt, .json or .boucle")
+    _add_annotate(record)
     _add_threshold(record)
     _add_program(record)
     record.set_defaults(run=_record)
@@ -62,7 +64,7 @@ def _parser():
     )
     dump.add_argument("pid", type=_pid, metavar="PID", help="its process, of the same user")
     dump.add_argument("-o", "--output", required=True, metavar="FILE", help="a name in .svg, .txt, .json or .boucle")
-    dump.add_argument("--last", type=_seconds, default=10.0, metavar="TIME", help="how far back (default 10s)")
+    dump.add_argument("--last", type=parse_time, default=10.0, metavar="TIME", help="how far back (default 10s)")
     _add_threshold(dump)
     dump.set_defaults(run=_dump)
 
@@ -76,6 +78,7 @@ def _parser():
     output.add_argument("-o", "--output", metavar="FILE", help="convert to a name in .svg, .txt or .json")
     output.add_argument("--json", action="store_true", help="print the analysis as JSON, times in seconds")
     show.add_argument("--width", type=int, metavar="COLUMNS", help="width of the text (default: the terminal's)")
+    _add_annotate(show)
     _add_threshold(show)
     show.set_defaults(run=_show)
 
@@ -98,29 +101,22 @@ def _add_program(parser):
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="the program's own arguments")
 
 
+def _add_annotate(parser):
+    parser.add_argument(
+        "--annotate",
+        action="store_true",
+        help="print a line for each starvation that makes GitHub put a warning next to the code",
+    )
+
+
 def _add_threshold(parser):
     parser.add_argument(
         "--threshold",
-        type=_seconds,
+        type=parse_time,
         default=DEFAULT_THRESHOLD,
         metavar="TIME",
         help="a step longer than this starves the others: 50ms, 0.05s or 0.05 (default 50ms)",
     )
-
-
-def _seconds(text):
-    """A time as people write it, in seconds."""
-    for unit, scale in (("ms", 1e-3), ("us", 1e-6), ("µs", 1e-6), ("s", 1.0), ("", 1.0)):
-        if text.endswith(unit):
-            number = text[: len(text) - len(unit)] if unit else text
-            try:
-                seconds = float(number) * scale
-            except ValueError:
-                break
-            if 0 < seconds < 1e6:
-                return seconds
-            break
-    raise argparse.ArgumentTypeError(f"{text!r} is no time: write 50ms, 0.05s or 0.05")
 
 
 def _pid(text):
@@ -150,6 +146,7 @@ def _record(options):
         status, loops = run_program(options.program, options.module, options.arguments)
     _complain(loops)
     chronology.save(options.output)
+    _annotate(options, chronology)
     steps = len(chronology.steps)
     _say(f"recorded {chronology.duration:.2f} s, {steps} steps: {options.output}")
     return status
@@ -183,7 +180,14 @@ def _show(options):
         print(chronology.json())
     else:
         print(chronology.text(width=options.width, colour=_colour()))
+    _annotate(options, chronology)
     return 0
+
+
+def _annotate(options, chronology):
+    if options.annotate:
+        for line in _annotations.of_chronology(chronology):
+            print(line)
 
 
 def _colour():

@@ -22,10 +22,11 @@
 //!   detail         what it waited for if that is known, such as the address of a socket; or null
 //!   advice         what to do about it; null where nothing is known that helps
 //!   seen           whether a watchdog saw it there
-//!   without_processor  for how long of the duration the operating system gave it no processor
+//!   without_processor  for how long of the duration it was seen without a processor
 //!   places         where it spent that time, the longest first, each
 //!     file, line     the place; null where the stack could not be read
 //!     held           how long
+//!     without_processor  for how long of that it was seen without a processor
 //!     cause, detail  the same as above, of this place
 //!     stack          the frames from the outermost to the innermost, each "function (file:line)"; empty where no
 //!                    watchdog saw it
@@ -112,6 +113,7 @@ struct Spot<'a> {
     file: Option<&'a str>,
     line: Option<u32>,
     held: f64,
+    without_processor: f64,
     cause: Option<&'a str>,
     detail: Option<&'a str>,
     stack: Vec<String>,
@@ -221,6 +223,7 @@ fn spot<'a>(chronology: &'a Chronology, starvation: &Starvation, held: &'a HeldP
         file,
         line,
         held: seconds(held.held),
+        without_processor: seconds(held.withheld),
         cause: seen.then(|| held.cause.word()),
         detail: detail(held),
         stack: held.stack.iter().rev().map(frame).collect(),

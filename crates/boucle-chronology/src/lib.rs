@@ -1,8 +1,9 @@
 //! The recorded run of an event loop: who held the processor, when and for how long, and who was ready and had to wait.
 //!
 //! A face (Python or Rust) turns what the recorder wrote into a [`Chronology`]. From there everything is a pure
-//! function: [`analysis`] finds starvations and their victims, [`sentence`] tells them, [`text`] and [`svg`] draw,
-//! [`json`] serves scripts, [`format`](mod@format) turns a chronology into bytes and back.
+//! function: [`analysis`] finds starvations, their places and their victims, [`sentence`] tells them, [`advice`] says
+//! what to do, [`text`] and [`svg`] draw, [`json`] serves scripts, [`format`](mod@format) turns a chronology into bytes
+//! and back.
 //!
 //! # Invariants
 //!

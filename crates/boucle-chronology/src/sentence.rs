@@ -1,7 +1,7 @@
 //! The sentences of a recorded run, so that all pictures use the same words.
 
 use crate::analysis::{Analysis, Congestion, HeldPlace, Lint, LintKind, Starvation, Victim, task_count};
-use crate::model::{ActorId, Cause, Chronology, Nanos};
+use crate::model::{ActorId, Cause, Chronology};
 use crate::quantity::{count, percent, plain, precise, short};
 use crate::{label, name};
 
@@ -40,10 +40,8 @@ fn without_starvation(chronology: &Chronology, analysis: &Analysis) -> (String, 
         let story = format!("{}; {waiting}", together(congestion));
         return (format!("{none}, but many small steps"), Some(story));
     }
-    let withheld = analysis.stalls.iter().map(|stall| stall.withheld).fold(0, Nanos::saturating_add);
-    if withheld > 0 {
-        let story = format!("the operating system gave the process no processor for {}", precise(withheld));
-        return (none, Some(story));
+    if let Some(longest) = analysis.stalls.iter().rev().max_by_key(|stall| stall.duration) {
+        return (none, Some(stalled(chronology, longest)));
     }
     let longest = analysis.lints.iter().rev().max_by_key(|lint| lint.duration);
     (none, longest.map(|longest| lint(chronology, longest)))
@@ -113,19 +111,19 @@ pub fn held_there(chronology: &Chronology, held: &HeldPlace, file: impl Fn(&str)
     let (position, function) = (label::position(place, &file), name::shown(&place.function));
     let inner = held.stack.first().map(|inner| &chronology.places[inner.index()]).filter(|inner| *inner != place);
     // Where it was when it had no processor is chance.
-    let inner = inner.filter(|_| !held.is_withheld());
+    let inner = inner.filter(|_| held.cause != Cause::NoProcessor);
     let inner = inner.map(|inner| format!("in {} ({})", name::shown(&inner.function), label::position(inner, &file)));
     let what = cause(held).into_iter().chain(inner).collect::<Vec<_>>().join(" ");
     let told = format!("{} at {position} in {function}", precise(held.held));
-    Some(if what.is_empty() { told } else { format!("{told}, {what}") })
+    let told = if what.is_empty() { told } else { format!("{told}, {what}") };
+    let partly = held.withheld > 0 && held.cause != Cause::NoProcessor;
+    Some(if partly { format!("{told}; {} of it without a processor", short(held.withheld)) } else { told })
 }
 
-/// A step that was long for want of a processor: `tick took 120 ms, since the operating system gave it no processor for
-/// 118 ms`.
+/// A step that was long for want of a processor: `tick took 120 ms, since the operating system gave it no processor`.
 pub fn stalled(chronology: &Chronology, stall: &Starvation) -> String {
-    let (took, withheld) = (precise(stall.duration), precise(stall.withheld));
-    let who = actor(chronology, stall.actor);
-    format!("{who} took {took}, since the operating system gave it no processor for {withheld}")
+    let (who, took) = (actor(chronology, stall.actor), precise(stall.duration));
+    format!("{who} took {took}, since the operating system gave it no processor")
 }
 
 /// Small steps that add up: `11 steps held the processor for 100 ms together`.

@@ -189,7 +189,18 @@ impl Scale {
     /// The stamp that was current `ago` before `now`.
     #[inline]
     pub fn earlier(&self, now: Stamp, ago: Duration) -> Stamp {
-        Stamp(now.0.saturating_sub((ago.as_nanos() as f64 / self.nanos_per_stamp) as u64))
+        Stamp(now.0.saturating_sub(self.stamps(ago) as u64))
+    }
+
+    /// How many stamps a duration is.
+    #[inline]
+    pub fn stamps(&self, duration: Duration) -> f64 {
+        duration.as_nanos() as f64 / self.nanos_per_stamp
+    }
+
+    /// Seconds in a difference of stamps.
+    pub fn seconds(&self, stamps: f64) -> f64 {
+        stamps * self.nanos_per_stamp * 1e-9
     }
 
     /// Nanoseconds in a difference of stamps.

@@ -4,6 +4,7 @@
 //! * [`transport`]: what connects protocols with descriptors. [`tls`]: TLS connections, over any transport.
 //! * [`sock`]: operations on sockets that the program keeps.
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
+//! * [`stacks`]: where a running thread is, seen without the GIL.
 //! * [`chronology`]: a recorded run for Python. [`viewer`]: that of another process.
 //! * [`raw`]: the unsafe floor under all of it.
 //!
@@ -11,7 +12,7 @@
 //!
 //! * No scheduling decision is made here: what runs, in which order and when to wait is `boucle-core`'s.
 //! * Native classes know asyncio by [`imports`] only.
-//! * `unsafe` stands in [`raw`], [`frames`], [`handle`], [`task`] and [`witness`], each block with its argument.
+//! * `unsafe` stands in [`raw`], [`frames`], [`handle`], [`stacks`], [`task`] and [`witness`], each block with its argument.
 
 #![allow(clippy::unnecessary_wraps, reason = "one macro makes slots of functions that raise and of those that do not")]
 
@@ -30,6 +31,8 @@ mod raw;
 mod rendezvous;
 mod settings;
 mod sock;
+#[allow(dead_code, reason = "some of it is for the watchdog only")]
+mod stacks;
 mod task;
 mod tls;
 mod transport;
@@ -42,12 +45,15 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 mod _boucle {
     use super::{
-        directory, frames, future, handle, imports, loop_core, raw, settings, sock, task, tls, transport, viewer,
+        directory, frames, future, handle, imports, loop_core, raw, settings, sock, stacks, task, tls, transport,
+        viewer,
     };
     use pyo3::prelude::*;
 
     #[pymodule_export]
     use super::chronology::{Chronology, Recording};
+    #[pymodule_export]
+    use super::stacks::StackOracle;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -109,6 +115,30 @@ mod _boucle {
     #[pyfunction]
     fn _tasks_made(py: Python<'_>) -> u64 {
         task::registry::made(py)
+    }
+
+    /// The stack of the calling thread as the watchdog would read it, innermost first: function, file, line, first line.
+    #[pyfunction]
+    fn _stack(py: Python<'_>) -> PyResult<Vec<(String, String, u32, u32)>> {
+        stacks::oracle::stack(py)
+    }
+
+    /// The line at an offset in bytes, from a code object's line table.
+    #[pyfunction]
+    fn _line(table: &[u8], first_line: u32, offset: u32) -> Option<u32> {
+        stacks::oracle::line(table, first_line, offset)
+    }
+
+    /// What all loops of this process did, by thread: see boucle.metrics.
+    #[pyfunction]
+    fn _metrics_of_process() -> Vec<loop_core::metrics::ThreadSums> {
+        loop_core::metrics::of_process()
+    }
+
+    /// Whether steps are written down.
+    #[pyfunction]
+    fn _is_recording() -> bool {
+        settings::recording()
     }
 
     /// The mistakes that `mutate` can make: for the test of the differential tester.

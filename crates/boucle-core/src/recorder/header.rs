@@ -24,7 +24,7 @@ use super::words::{Own, Words, bytes, halves, pair, read_slot, shortened, store_
 use crate::clock::Reading;
 
 /// The version of the layout of everything in the mapping.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"boucle\r\n");
 

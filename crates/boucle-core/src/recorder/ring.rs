@@ -6,6 +6,7 @@
 //! word 8     head: how many steps were ever written
 //! word 9     what runs now                            (see `live`)
 //! word 512   names of its threads, slots              (see `rings`)
+//! then       sums of its steps                        (see `tally`)
 //! then the entries, a power of two of them:
 //!
 //! word 0   start                                     stamp
@@ -37,7 +38,8 @@ pub(super) const OWNER_COUNT: usize = 1;
 const HEAD: usize = 8;
 pub(super) const LIVE: usize = 9;
 pub(super) const OWNERS: usize = 512;
-const ENTRIES: usize = OWNERS + super::rings::REMEMBERED_OWNERS * super::words::TEXT_SLOT;
+pub(super) const TALLY: usize = OWNERS + super::rings::REMEMBERED_OWNERS * super::words::TEXT_SLOT;
+const ENTRIES: usize = TALLY + super::tally::SIZE;
 
 /// The words of a segment for at least this many steps, rounded up to a power of two.
 pub(super) fn size(steps: usize) -> usize {
@@ -204,6 +206,11 @@ impl Ring {
             word.store(value, Ordering::Relaxed);
         }
         self.head.store(head + 1, Ordering::Release);
+    }
+
+    /// How many of the steps that were ever written are gone.
+    pub fn overwritten(&self) -> u64 {
+        self.head().saturating_sub(self.capacity() as u64)
     }
 
     /// Copies the steps from sequence number `from` on, as far as they are still here. Any thread may call this.

@@ -10,12 +10,17 @@
 
 use std::cell::RefCell;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
+use super::account::Account;
 use super::live::Live;
 use super::mapping::{self, Kind};
-use super::ring::{self, CLAIM, LIVE, OWNER_COUNT, OWNERS, Ring};
+use super::ring::{self, CLAIM, LIVE, OWNER_COUNT, OWNERS, RawStep, Ring, TALLY, Whereabouts, WokenBy};
+use super::samples;
+use super::tally::{self, Tally, Times, Totals};
 use super::words::{Own, TEXT_SLOT, Words, read_text, shortened, write_text};
+use crate::clock::{Scale, Stamp};
 
 /// The capacity of a ring unless told otherwise: 16 MiB.
 pub const DEFAULT_STEPS: usize = 1 << 19;
@@ -34,7 +39,26 @@ pub struct ThreadRing {
     pub ring: Ring,
     /// What the thread's loop does right now.
     pub live: &'static Live,
+    /// The sums of all steps.
+    pub tally: Tally,
     words: Own,
+    /// Whose loop's steps the tally counts now.
+    holder: Mutex<Weak<Account>>,
+}
+
+/// A step that has returned, as a loop hands it in.
+#[derive(Clone, Copy, Debug)]
+pub struct Returned {
+    /// When it ran, and since when it was ready.
+    pub times: Times,
+    /// Who ran.
+    pub actor: u32,
+    /// What made the actor ready.
+    pub woken_by: WokenBy,
+    /// The code that ran last.
+    pub code: u32,
+    /// Where that code was left.
+    pub whereabouts: Whereabouts,
 }
 
 /// A thread that wrote into a ring, from a sequence number on.
@@ -50,7 +74,41 @@ pub struct Owner {
 
 impl ThreadRing {
     fn on(words: Own) -> Self {
-        Self { ring: Ring::on(words), live: mapping::live(&words[LIVE..][..mapping::LIVE]), words }
+        Self {
+            ring: Ring::on(words),
+            live: mapping::live(&words[LIVE..][..mapping::LIVE]),
+            tally: Tally::on(&words[TALLY..][..tally::SIZE]),
+            words,
+            holder: Mutex::default(),
+        }
+    }
+
+    /// Writes a step down and counts it. Only the thread that owns the ring may call this.
+    #[inline]
+    pub fn write(&self, step: &Returned) {
+        let Returned { times, actor, woken_by, code, whereabouts } = *step;
+        let (start, duration, waited) = (times.start, times.duration(), times.waited());
+        self.ring.write(&RawStep { start, duration, waited, actor, woken_by, code, whereabouts });
+        if self.tally.step(&times) {
+            self.tally.starvation(&times, || samples::cause_of(self.number(), self.ring.head() - 1));
+        }
+    }
+
+    /// Its position in [`all`].
+    fn number(&self) -> u32 {
+        let position = lock(&RINGS).all.iter().position(|ring| std::ptr::eq(&raw const **ring, self));
+        position.map_or(u32::MAX, |position| position as u32)
+    }
+
+    /// What its loops have done, with what goes on now.
+    pub fn totals(&self, now: Stamp) -> Totals {
+        let last_start = || self.ring.read(self.ring.head().saturating_sub(1)).steps.last().map(|step| step.start);
+        self.tally.read(self.live, last_start, now)
+    }
+
+    /// Whose loop's steps the tally counts now.
+    pub(super) fn holder(&self) -> MutexGuard<'_, Weak<Account>> {
+        lock(&self.holder)
     }
 
     /// Takes it for a thread of this process, unless another one has it.
@@ -130,6 +188,23 @@ pub fn set_capacity(steps: usize) {
     lock(&RINGS).capacity = steps;
 }
 
+/// From which length on a step starves others, in nanoseconds.
+static THRESHOLD: AtomicU64 = AtomicU64::new(50_000_000);
+
+/// Sets from which length on a step is counted as a starvation: 50 ms unless told otherwise.
+pub fn set_threshold(threshold: Duration) {
+    THRESHOLD.store(threshold.as_nanos() as u64, Ordering::Relaxed);
+    let scale = Scale::measure();
+    for ring in all() {
+        ring.tally.set_limit(scale.stamps(threshold) as f32);
+    }
+}
+
+/// From which length on a step is counted as a starvation.
+pub fn threshold() -> Duration {
+    Duration::from_nanos(THRESHOLD.load(Ordering::Relaxed))
+}
+
 /// The ring of this thread, which the caller names. Called before a loop runs.
 pub fn of_this_thread(name: &str) -> Arc<ThreadRing> {
     mapping::settle();
@@ -142,6 +217,7 @@ pub fn of_this_thread(name: &str) -> Arc<ThreadRing> {
         owned.as_ref().map(|owned| Arc::clone(&owned.ring))
     });
     let ring = ring.expect("it was taken just now, if there was none");
+    ring.tally.set_limit(Scale::measure().stamps(threshold()) as f32);
     ring.set_owner(name);
     ring
 }

@@ -24,6 +24,9 @@ use crate::clock::Stamp;
 /// How many are kept at most. A step of a minute makes about sixty.
 const KEPT: usize = 8192;
 
+/// Among how many of the last samples that of a step is searched which has just returned.
+const LOOKED_THROUGH: u64 = 64;
+
 const COUNT: usize = 0;
 const WRITTEN: usize = 1;
 const INDEX: usize = 512;
@@ -77,6 +80,16 @@ pub fn keep(sample: &RawSample) {
 /// The samples that are kept, oldest first.
 pub fn all() -> Vec<RawSample> {
     OWN.get().copied().flatten().map_or_else(Vec::new, |words| read(&words))
+}
+
+/// What was seen last of a step that has just returned: [`Cause::Unknown`] where nobody looked.
+pub fn cause_of(ring: u32, sequence: u64) -> Cause {
+    let Some(words) = OWN.get().copied().flatten() else { return Cause::Unknown };
+    let count = words.word(COUNT);
+    fence(Ordering::Acquire);
+    let mut latest = (count.saturating_sub(LOOKED_THROUGH)..count).rev().filter_map(|number| read_one(&words, number));
+    let found = latest.find(|sample| (sample.ring, sample.sequence) == (ring, sequence));
+    found.map_or(Cause::Unknown, |sample| sample.cause)
 }
 
 fn write(words: Own, sample: &RawSample) {
