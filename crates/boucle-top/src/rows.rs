@@ -37,6 +37,7 @@ pub struct Row {
 
 impl Row {
     /// The same task, when it did not run in the time of the snapshot.
+    #[must_use]
     pub fn at_rest(&self) -> Self {
         let kept = self.clone();
         Self { actor: None, mark: Mark::Fine, busy: 0, longest_step: 0, waited: 0, longest_wait: 0, steps: 0, ..kept }
