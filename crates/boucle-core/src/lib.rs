@@ -21,6 +21,7 @@
 pub mod clock;
 pub mod datagram;
 pub mod error;
+pub mod futex;
 pub mod inbox;
 pub mod outgoing;
 pub mod pipe;
