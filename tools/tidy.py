@@ -22,7 +22,8 @@ from source_text import body, line_at, lines_of_code, rust_code, without_tests
 
 UNSAFE = {
     "crates/boucle-chronology/tests/allocation.rs": "counts allocations: a global allocator is an unsafe trait",
-    "crates/boucle-core/src/clock.rs": "reads the time stamp counter",
+    "crates/boucle-core/src/attendant.rs": "the mask of signals that a new thread inherits",
+    "crates/boucle-core/src/clock.rs": "reads the time stamp counter, and the processor time of a thread",
     "crates/boucle-core/src/reactor/epoll.rs": "epoll_pwait2, which rustix does not have at its full resolution",
     "crates/boucle-core/src/recorder/mapping.rs": "maps memory that is never given back",
     "crates/boucle-core/src/recorder/ring.rs": "a ring that its writer fills while others read",

@@ -67,6 +67,12 @@ pub fn processor_time(thread: u32) -> Option<Duration> {
     (outcome == 0).then(|| Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
 }
 
+/// The kernel's number of the calling thread.
+pub fn this_thread() -> u32 {
+    // Numbers of threads are positive.
+    rustix::thread::gettid().as_raw_nonzero().get() as u32
+}
+
 /// A reading of the fastest clock. Only differences of stamps mean something, and only through a [`Scale`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Stamp(pub u64);
@@ -228,7 +234,7 @@ mod tests {
 
     #[test]
     fn processor_time_is_that_of_work_and_not_of_waiting() {
-        let thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+        let thread = this_thread();
         let begin = processor_time(thread).unwrap();
         let start = Tick::now();
         let word = std::sync::atomic::AtomicU32::new(0);

@@ -18,6 +18,7 @@
 //! * Time is an argument everywhere but in [`clock`].
 //! * Scheduling decisions (what runs, in which order, whether to poll or to sleep) are made here and nowhere else.
 
+pub mod attendant;
 pub mod clock;
 pub mod datagram;
 pub mod error;
@@ -30,6 +31,7 @@ pub mod recorder;
 pub mod socket;
 pub mod timers;
 pub mod turn;
+pub mod watchdog;
 
 mod sync;
 
