@@ -4,6 +4,7 @@
 //! * [`transport`]: what connects protocols with descriptors. [`tls`]: TLS connections, over any transport.
 //! * [`sock`]: operations on sockets that the program keeps.
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
+//! * [`stacks`]: where a running thread is, seen without the GIL.
 //! * [`chronology`]: a recorded run for Python.
 //! * [`raw`]: the unsafe floor under all of it.
 //!
@@ -30,6 +31,8 @@ mod raw;
 mod rendezvous;
 mod settings;
 mod sock;
+#[allow(dead_code, clippy::unused_self, reason = "for the watchdog")]
+mod stacks;
 mod task;
 mod tls;
 mod transport;
