@@ -7,19 +7,24 @@ To run a program on it, and to see what ran:
     boucle.install()                                            every new loop of this process
 
     with boucle.record() as chronology: ...                     what ran, and who had to wait
+    boucle.watch()                                              who blocks the loop, while it does
 """
 
+from . import asgi
 from ._boucle import Future, Task, __version__
 from ._launch import EventLoopPolicy, install, run
 from ._loop import Loop, new_event_loop
 from ._recording import Chronology, Place, Starvation, Step, Victim, load, record
 from ._statistics import follow
 from ._tasks import make_visible
+from ._watching import Incident, annotate, watch
+from ._watching import start as _start_watching
 
 __all__ = [
     "Chronology",
     "EventLoopPolicy",
     "Future",
+    "Incident",
     "Loop",
     "Place",
     "Starvation",
@@ -27,13 +32,17 @@ __all__ = [
     "Task",
     "Victim",
     "__version__",
+    "annotate",
+    "asgi",
     "install",
     "load",
     "new_event_loop",
     "record",
     "run",
+    "watch",
 ]
 
 make_visible()
 follow(Loop)
-del make_visible, follow
+_start_watching()
+del make_visible, follow, _start_watching

@@ -11,11 +11,12 @@ import sys
 
 from . import __version__
 from ._recording import DEFAULT_THRESHOLD, check_can_save, load, record
+from ._watching import watch
 
 
 def main(arguments=None):
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(_spelt_out(sys.argv[1:] if arguments is None else arguments))
     if options.command is None:
         parser.print_help()
         return 2
@@ -36,6 +37,14 @@ def _parser():
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     run = commands.add_parser("run", help="run an unmodified program on boucle", description="Run a program on boucle.")
+    run.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=DEFAULT_THRESHOLD,
+        metavar="TIME",
+        help="report whoever blocks the loop for longer, while it does: --watch=50ms (the default)",
+    )
     _add_program(run)
     run.set_defaults(run=_run)
 
@@ -72,6 +81,17 @@ def _parser():
     return parser
 
 
+def _spelt_out(arguments):
+    """The same with a time after each --watch of run: else the parser takes the program for one."""
+    spelt_out = list(arguments)
+    for index, argument in enumerate(spelt_out):
+        if index and not argument.startswith("-") or argument == "--":
+            break
+        if index and argument == "--watch":
+            spelt_out[index] = f"--watch={DEFAULT_THRESHOLD}"
+    return spelt_out
+
+
 def _add_program(parser):
     parser.add_argument("-m", dest="module", action="store_true", help="PROGRAM is a module, as in python -m")
     parser.add_argument("program", metavar="PROGRAM", help="a file, or with -m a module")
@@ -106,6 +126,8 @@ def _seconds(text):
 def _run(options):
     from ._program import run_program
 
+    if options.watch is not None:
+        watch(options.watch)
     status, loops = run_program(options.program, options.module, options.arguments)
     _complain(loops)
     return status

@@ -192,7 +192,12 @@ impl Scale {
     /// The stamp that was current `ago` before `now`.
     #[inline]
     pub fn earlier(&self, now: Stamp, ago: Duration) -> Stamp {
-        Stamp(now.0.saturating_sub((ago.as_nanos() as f64 / self.nanos_per_stamp) as u64))
+        Stamp(now.0.saturating_sub(self.stamps(ago)))
+    }
+
+    /// The difference of stamps that a time makes.
+    pub fn stamps(&self, time: Duration) -> u64 {
+        (time.as_nanos() as f64 / self.nanos_per_stamp) as u64
     }
 
     /// Nanoseconds in a difference of stamps.

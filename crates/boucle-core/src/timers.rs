@@ -117,6 +117,15 @@ impl<T> Timers<T> {
         }
     }
 
+    /// The timers whose deadline is `now` or earlier, in no particular order.
+    pub fn due(&self, now: Tick) -> impl Iterator<Item = (Tick, &T)> {
+        let item = |node: &Node| match &self.slots[node.slot as usize].state {
+            State::Pending { item, .. } => Some((node.deadline, item)),
+            State::Free { .. } => None,
+        };
+        self.heap.iter().filter(move |node| node.deadline <= now).filter_map(item)
+    }
+
     /// Removes and returns the next timer whose deadline is `now` or earlier.
     pub fn pop_due(&mut self, now: Tick) -> Option<(Tick, T)> {
         if self.next_deadline()? > now {

@@ -128,6 +128,12 @@ impl<T> Turn<T> {
         self.ready.iter().map(|ready| &ready.item)
     }
 
+    /// Those that wait at `now`, which is also `stamp`: what is ready and the timers that are due, each with since when.
+    pub fn waiting(&self, now: Tick, stamp: Stamp, scale: &Scale) -> impl Iterator<Item = (&T, Stamp)> {
+        let due = self.timers.due(now).map(move |(deadline, item)| (item, scale.earlier(stamp, deadline.until(now))));
+        self.ready.iter().map(|ready| (&ready.item, ready.since)).chain(due)
+    }
+
     /// The same, to be replaced.
     pub fn ready_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.ready.iter_mut().map(|ready| &mut ready.item)

@@ -25,8 +25,9 @@ const FIRST_DISTANCE: Duration = Duration::from_millis(10);
 /// long each place held it.
 const FRACTION: u32 = 8;
 
-/// Of the threshold, how much own time makes a step guilty: the rest allows for delays that are overestimated.
-const OWN_SHARE: f64 = 0.75;
+/// Of the threshold, how much own time makes a step guilty: half allows for delays that are overestimated, and for a machine
+/// that is busy but not taken.
+const OWN_SHARE: f64 = 0.5;
 
 /// What the kernel's scheduler has to say of a thread, at a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

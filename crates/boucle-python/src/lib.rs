@@ -5,7 +5,7 @@
 //! * [`sock`]: operations on sockets that the program keeps.
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
 //! * [`stacks`]: where a running thread is, seen without the GIL.
-//! * [`chronology`]: a recorded run for Python.
+//! * [`chronology`]: a recorded run for Python. [`watchdog`]: who sees a step that does not return.
 //! * [`raw`]: the unsafe floor under all of it.
 //!
 //! # Invariants
@@ -36,6 +36,7 @@ mod stacks;
 mod task;
 mod tls;
 mod transport;
+mod watchdog;
 mod witness;
 
 use pyo3::prelude::*;
@@ -48,6 +49,10 @@ mod _boucle {
 
     #[pymodule_export]
     use super::chronology::{Chronology, Recording};
+    #[pymodule_export]
+    use super::watchdog::face::{
+        _annotate, _resume_watchdog, _set_watchdog_face, _suspend_watchdog, _unwatch, _watch,
+    };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -89,6 +94,8 @@ mod _boucle {
         module.add("native_tasks", settings::native_tasks())?;
         // Whether steps are recorded with their places: false where this Python lays its frames out in an unknown way.
         module.add("places_are_readable", readable)?;
+        // From which time in seconds on a step is reported: see settings. None where nobody asked.
+        module.add("watch_threshold", settings::watch_threshold())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 

@@ -24,7 +24,7 @@ use crate::clock::Stamp;
 const WORDS: usize = 4;
 
 /// What made an item ready: a step of the same thread, by the low bits of its sequence number, or something outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WokenBy(pub u32);
 
 impl WokenBy {
