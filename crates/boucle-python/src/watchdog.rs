@@ -96,6 +96,14 @@ fn control() -> MutexGuard<'static, Control> {
     CONTROL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Starts the threads, where somebody watches and they do not run yet.
+fn start_threads(py: Python<'_>) {
+    let known = control().reader.clone();
+    // It runs some Python, to see whether it reads right.
+    let reader = known.unwrap_or_else(|| Arc::new(Reader::new(py)));
+    control().start_threads(reader);
+}
+
 impl Control {
     fn set_thresholds(&self) {
         let shortest = |watches: &mut dyn Iterator<Item = &Watch>| {
@@ -105,12 +113,11 @@ impl Control {
         REPORTED.store(shortest(&mut self.watches.iter().filter(|watch| watch.reports)), Ordering::Relaxed);
     }
 
-    /// Starts the threads, where somebody watches and they do not run yet.
-    fn start_threads(&mut self, py: Python<'_>) {
+    fn start_threads(&mut self, reader: Arc<Result<Reader, Refusal>>) {
         if self.watches.is_empty() || self.threads.is_some() || self.is_closed {
             return;
         }
-        let reader = Arc::clone(self.reader.get_or_insert_with(|| Arc::new(Reader::new(py))));
+        self.reader = Some(Arc::clone(&reader));
         BELL.store(QUIET, Ordering::SeqCst);
         reporter::open();
         let watcher = Attendant::start("boucle-watch", move || watcher::watch(&reader));
@@ -164,7 +171,8 @@ pub(crate) fn start(py: Python<'_>, threshold: Duration, reports: bool) -> u64 {
         // The first loop starts them.
         BELL.store(SUSPENDED, Ordering::Relaxed);
     } else {
-        control.start_threads(py);
+        drop(control);
+        start_threads(py);
     }
     id
 }
@@ -227,7 +235,7 @@ pub(crate) fn loop_ends(py: Python<'_>, ring: &Arc<ThreadRing>) {
 pub(crate) fn loop_passes(py: Python<'_>) {
     match BELL.load(Ordering::Relaxed) {
         QUIET => {}
-        SUSPENDED => control().start_threads(py),
+        SUSPENDED => start_threads(py),
         asked => ring(asked),
     }
 }

@@ -14,7 +14,7 @@ use super::kernel::{Activity, Call};
 use super::running::{self, RunningLoop};
 use super::system_calls;
 use crate::directory;
-use crate::stacks::{Holder, RawFrame, Reader, Refusal, Stack};
+use crate::stacks::{Frame, Holder, RawFrame, Reader, Refusal, Stack};
 
 /// The distance of two looks at the instruction.
 const BLINK: Duration = Duration::from_micros(100);
@@ -144,14 +144,23 @@ impl Eye<'_> {
     fn places(&self, stack: Option<Stack>) -> Vec<Place> {
         let (Some(reader), Some(stack)) = (self.reader, stack) else { return Vec::new() };
         let root = running::root();
-        let of_the_step = stack.frames.into_iter().take_while(|frame| frame.code != root);
-        of_the_step
-            .filter_map(|frame| reader.describe(frame).ok())
-            .map(|frame| {
-                let origin = directory::origin(&frame.file);
-                Place { function: frame.function, file: frame.file, line: frame.line, origin }
-            })
-            .collect()
+        let of_the_step = |stack: Stack| -> Vec<_> {
+            stack.frames.into_iter().take_while(|frame| frame.code != root).collect()
+        };
+        // Where the thread goes on running, a code object may be gone again: then the frames are read anew.
+        let mut frames = reader.describe_all(&of_the_step(stack));
+        for _ in 1..ATTEMPTS {
+            if frames.is_ok() {
+                break;
+            }
+            let Some(stack) = self.walk() else { break };
+            frames = reader.describe_all(&of_the_step(stack));
+        }
+        let place = |frame: Frame| {
+            let origin = directory::origin(&frame.file);
+            Place { function: frame.function, file: frame.file, line: frame.line, origin }
+        };
+        frames.into_iter().flatten().map(place).collect()
     }
 }
 

@@ -198,7 +198,7 @@ fn tell_begun(py: Python<'_>, incident: &Incident) -> PyResult<()> {
     let (count, victims) = match &loop_object {
         Some(object) => waiting::queued(py, object, span, &face.getattr("name")?),
         None => {
-            let victims = waiting::longest_first(waiting::served(incident.step.ring, identity.sequence, span));
+            let victims = waiting::longest_first(waiting::served(incident.step.ring, identity.sequence, span), incident.held);
             (victims.len(), victims)
         }
     };
@@ -234,7 +234,7 @@ fn tell_ended(py: Python<'_>, incident: &Incident, looks: &[Look], held: Duratio
         None => Vec::new(),
     };
     let served = waiting::served(incident.step.ring, incident.step.identity.sequence, span);
-    let victims = waiting::longest_first(served.into_iter().chain(queued));
+    let victims = waiting::longest_first(served.into_iter().chain(queued), held);
     let account = Account::of(incident);
     let sentence = Ended { held, culprit: &account.culprit(), stays: &stays, victims: &victims }.sentence();
     let fields = fields(py, incident, &account, &stays, &victims)?;

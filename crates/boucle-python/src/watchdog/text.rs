@@ -13,8 +13,11 @@ const LONGEST_LINE: usize = 100;
 /// Source files larger than this are not read for the sake of one line.
 const LARGEST_SOURCE: u64 = 8 << 20;
 
+/// How many places are named.
+const NAMED_PLACES: usize = 3;
+
 /// How many victims are named.
-pub(super) const NAMED_VICTIMS: usize = 5;
+const NAMED_VICTIMS: usize = 5;
 
 /// One who had to wait.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,13 +52,13 @@ pub(super) fn duration(time: Duration) -> String {
 }
 
 /// A file below the working directory relative to it.
-pub(super) fn short(file: &str) -> String {
+fn short(file: &str) -> String {
     let below = std::env::current_dir().ok().and_then(|here| Path::new(file).strip_prefix(here).ok().map(Path::to_owned));
     below.map_or_else(|| file.to_owned(), |path| path.to_string_lossy().into_owned())
 }
 
 /// The text of a line of a file, without its indentation; empty where it cannot be read.
-pub(super) fn source(place: &Place) -> String {
+fn source(place: &Place) -> String {
     let read = || {
         let file = Path::new(&place.file);
         let is_small = fs::metadata(file).ok()?.len() <= LARGEST_SOURCE;
@@ -168,8 +171,8 @@ impl Ended<'_> {
     /// The sentence.
     pub(super) fn sentence(&self) -> String {
         let mut text = format!("event loop was blocked for {} by {}", duration(self.held), self.culprit);
-        for (index, stay) in self.stays.iter().enumerate() {
-            let before = if index == 0 { " at" } else { "; before or after that at" };
+        for (index, stay) in self.stays.iter().take(NAMED_PLACES).enumerate() {
+            let before = if index == 0 { " at" } else { ", and at" };
             let held = if self.stays.len() == 1 { String::new() } else { format!(" for {}", duration(stay.held)) };
             write!(text, "{before} {}  {}{held}", at(&stay.place), because(stay.cause, &stay.detail))
                 .expect("a string takes all that is written");
@@ -196,7 +199,7 @@ fn had_to_wait(victims: &[Victim]) -> String {
 }
 
 /// What to do about it.
-pub(super) fn advice(cause: Cause) -> Option<&'static str> {
+fn advice(cause: Cause) -> Option<&'static str> {
     Some(match cause {
         Cause::Sleep => "Use `await asyncio.sleep(...)` instead of a sleep that blocks",
         Cause::Socket => "Use an async client, or `await asyncio.to_thread(...)` for the blocking one",

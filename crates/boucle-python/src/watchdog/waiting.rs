@@ -98,10 +98,12 @@ fn victim(actor: u32, waited: Duration) -> Option<Victim> {
     Some(Victim { name: known.name, coroutine, waited })
 }
 
-/// Both, each once, the longest wait first; waits too short to be shown are left out.
-pub(super) fn longest_first(victims: impl IntoIterator<Item = Victim>) -> Vec<Victim> {
+/// Those of several lists, each once, the longest wait first. Nobody waited longer than the step held; waits too short to
+/// be shown are left out.
+pub(super) fn longest_first(victims: impl IntoIterator<Item = Victim>, held: Duration) -> Vec<Victim> {
     let mut unique: Vec<Victim> = Vec::new();
-    for victim in victims {
+    for mut victim in victims {
+        victim.waited = victim.waited.min(held);
         if victim.waited < Duration::from_millis(1) {
             continue;
         }
