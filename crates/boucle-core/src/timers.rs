@@ -12,6 +12,8 @@
 //!
 //! Rounding a deadline to what the kernel can wait for is the reactor's job.
 
+pub(crate) mod layout;
+
 use crate::clock::Tick;
 
 /// Children of a heap node. Four share a cache line and halve the depth of two.

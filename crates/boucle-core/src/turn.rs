@@ -11,6 +11,8 @@
 //! * The order is that of the calls.
 //! * Each item carries since when it has been ready and what made it so: its wait is known when it runs.
 
+pub mod outside;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 

@@ -7,7 +7,7 @@
 //! * [`watcher`]: when to look. [`look`], [`kernel`], [`system_calls`]: what is seen.
 //! * [`incident`]: what is known of a step that starves others. [`text`]: what a person reads.
 //! * [`reporter`]: who is told, and when. [`frequency`]: how often. [`annotations`]: what programs add.
-//! * [`running`]: the loops that there are to look at. [`waiting`]: who waits in them.
+//! * [`running`]: the loops that there are to look at. [`waiting`], and without the GIL [`queue`]: who waits in them.
 //! * [`face`]: what Python calls.
 //! * The bell, below, and the life of the two threads.
 //!
@@ -25,6 +25,7 @@ mod frequency;
 mod incident;
 mod kernel;
 mod look;
+mod queue;
 mod reporter;
 mod running;
 mod system_calls;
@@ -98,6 +99,7 @@ fn control() -> MutexGuard<'static, Control> {
 
 /// Starts the threads, where somebody watches and they do not run yet.
 fn start_threads(py: Python<'_>) {
+    queue::prepare(py);
     let known = control().reader.clone();
     // It runs some Python, to see whether it reads right.
     let reader = known.unwrap_or_else(|| Arc::new(Reader::new(py)));
@@ -218,9 +220,9 @@ pub(crate) fn resume_in_child(py: Python<'_>) {
     resume();
 }
 
-/// A loop begins to run in this thread.
-pub(crate) fn loop_begins(py: Python<'_>, ring: &Arc<ThreadRing>, object: Owned) {
-    running::enter(py, ring, object);
+/// A loop begins to run in this thread. Its turn is at the address `turn` until it ends.
+pub(crate) fn loop_begins(py: Python<'_>, ring: &Arc<ThreadRing>, object: Owned, turn: usize) {
+    running::enter(py, ring, object, turn);
     loop_passes(py);
 }
 

@@ -44,7 +44,7 @@ fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
     drop(this.ring.replace(ring.clone()));
     this.scale.set(Some(scale));
     if let Some(ring) = &ring {
-        watchdog::loop_begins(py, ring, this.to_owned());
+        watchdog::loop_begins(py, ring, this.to_owned(), this.turn.as_ptr() as usize);
     }
     this.last_end.set(Stamp::now());
     this.last_release.set(Stamp::now());

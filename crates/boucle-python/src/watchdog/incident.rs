@@ -19,6 +19,8 @@ pub(super) struct Step {
     pub(super) identity: Identity,
     /// The number of its ring.
     pub(super) ring: u32,
+    /// The address of what its loop has to run.
+    pub(super) turn: usize,
 }
 
 /// A step that starves others.

@@ -20,11 +20,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::frequency::Permit;
-use super::incident::{Incident, stays};
+use super::incident::{Incident, Step, stays};
 use super::look::Look;
 use super::text::{Begun, Ended, Stay, Victim, culprit, duration};
 use super::waiting::{self, Span};
-use super::{annotations, running};
+use super::{annotations, queue, running};
 use crate::raw::{GilOnce, Owned};
 
 /// How long Python may take to get the GIL before the watcher tells by itself.
@@ -118,7 +118,12 @@ fn write_line(sentence: &str) {
 
 fn sentence_without_python(incident: &Incident) -> String {
     let who = Account::of(incident).culprit();
-    sentence(incident, &who, incident.step.identity.running.ready as usize, None)
+    let Step { identity, turn, .. } = incident.step;
+    let span = Span { start: identity.running.start, end: incident.at };
+    match queue::waiting(turn, span) {
+        Some((count, victims)) => sentence(incident, &who, count, victims.first()),
+        None => sentence(incident, &who, identity.running.ready as usize, None),
+    }
 }
 
 fn sentence(incident: &Incident, who: &str, waiting: usize, longest: Option<&Victim>) -> String {

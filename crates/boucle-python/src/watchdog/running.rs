@@ -21,6 +21,8 @@ pub(super) struct RunningLoop {
     pub(super) thread: u32,
     /// The thread, for who reads its frames.
     pub(super) subject: Subject,
+    /// The address of what it has to run, for who copies memory.
+    pub(super) turn: usize,
 }
 
 static RUNNING: Mutex<Vec<Arc<RunningLoop>>> = Mutex::new(Vec::new());
@@ -46,10 +48,10 @@ pub(super) fn any_is_awake() -> bool {
 }
 
 /// A loop begins to run in this thread.
-pub(super) fn enter(py: Python<'_>, ring: &Arc<ThreadRing>, object: Owned) {
+pub(super) fn enter(py: Python<'_>, ring: &Arc<ThreadRing>, object: Owned, turn: usize) {
     let thread = boucle_core::clock::this_thread();
     let number = rings::all().iter().position(|one| Arc::ptr_eq(one, ring)).unwrap_or_default() as u32;
-    let entry = RunningLoop { ring: Arc::clone(ring), number, thread, subject: Subject::current(py) };
+    let entry = RunningLoop { ring: Arc::clone(ring), number, thread, subject: Subject::current(py), turn };
     running().push(Arc::new(entry));
     LOOPS.borrow(py).push((number, object));
     ring.live.enter(thread);

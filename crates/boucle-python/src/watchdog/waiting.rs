@@ -28,7 +28,7 @@ pub(super) struct Span {
 
 impl Span {
     /// How much of it somebody waited who was ready from `since` until `until`.
-    fn overlap(self, since: Stamp, until: Stamp, scale: &Scale) -> Duration {
+    pub(super) fn overlap(self, since: Stamp, until: Stamp, scale: &Scale) -> Duration {
         let stamps = self.end.min(until).since(self.start.max(since));
         Duration::from_nanos(scale.nanos(stamps as f64))
     }
@@ -92,7 +92,8 @@ pub(super) fn served(ring: u32, sequence: u64, span: Span) -> Vec<Victim> {
     waits.into_iter().filter_map(|(actor, waited)| victim(actor, waited)).collect()
 }
 
-fn victim(actor: u32, waited: Duration) -> Option<Victim> {
+/// An actor that waited so long, by its name; nothing where that is forgotten.
+pub(super) fn victim(actor: u32, waited: Duration) -> Option<Victim> {
     let known = describe(actor)?;
     let coroutine = if known.is_task { known.function } else { String::new() };
     Some(Victim { name: known.name, coroutine, waited })

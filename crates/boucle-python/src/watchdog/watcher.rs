@@ -191,7 +191,7 @@ impl WatchedStep {
         if seen.cause == Cause::NoProcessor || !self.looked.is_guilty(account, now, threshold) {
             return;
         }
-        let step = Step { identity: self.looked.identity, ring: running.number };
+        let step = Step { identity: self.looked.identity, ring: running.number, turn: running.turn };
         let held = self.looked.held(now);
         let permit = frequency.permit(super::look::place(&seen.stack), seen.cause, now);
         let incident = Arc::new(Incident::new(step, seen.clone(), held, permit, Stamp::now()));
