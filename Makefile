@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help demo test soak lint tidy sanitize conformance test-downstream downstream cancel-stress rounds bench check clean
+.PHONY: help demo test soak lint tidy sanitize conformance test-downstream downstream cancel-stress stack-stress rounds bench check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ downstream: test-downstream
 cancel-stress: ## 100,000 connects (N=...) that are cancelled at random moments: no leak, no double close
 	@$(PYTHON) tools/environments.py build --python one --with test
 	@$$($(PYTHON) tools/environments.py which) -W error tests/io/cancel_stress.py --connects $(or $(N),100000)
+
+stack-stress: ## read the frames of an adversarial thread for 30 minutes (MINUTES=...), and compare each answer with an oracle
+	@$(PYTHON) tools/environments.py build --python one --with test
+	@$$($(PYTHON) tools/environments.py which) tests/stacks/stack_stress.py --minutes $(or $(MINUTES),30)
 
 rounds: ## 10,000 rounds (N=...) each of TCP, TLS, UDP, Unix, pipe and subprocess: everything returns to where it was
 	@$(PYTHON) tools/environments.py build --python one --with test

@@ -25,8 +25,8 @@ from conftest import ROOT
 if not hasattr(_boucle, "panic_in"):
     pytest.skip("this build injects no panics: see tools/panics.py", allow_module_level=True)
 
-# PyO3 makes these two, with a guard of its own that the injection does not reach.
-BY_PYO3 = {"Chronology", "Recording"}
+# PyO3 makes these, with a guard of its own that the injection does not reach.
+BY_PYO3 = {"Chronology", "Recording", "StackOracle"}
 
 
 def stream_transport(loop):

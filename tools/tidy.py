@@ -32,6 +32,7 @@ UNSAFE = {
     "crates/boucle-python/src/directory.rs": "takes a code object that its caller borrows",
     "crates/boucle-python/src/frames.rs": "reads CPython's frames in place",
     "crates/boucle-python/src/handle.rs": "the slots of a hot type, and its view as a base class",
+    "crates/boucle-python/src/stacks/memory.rs": "the system calls that copy our own memory",
     "crates/boucle-python/src/task.rs": "a task's value begins with its future's",
     "crates/boucle-python/src/witness.rs": "looks into callbacks without asking their attributes",
 }
@@ -39,6 +40,7 @@ CLOCK = "crates/boucle-core/src/clock.rs"
 MAY_IMPORT_NATIVE = {
     "python/boucle/": "the package is the extension module's only user",
     "tests/differential/": "tells the native classes which mistake to make",
+    "tests/stacks/": "reads frames, which the package has no function for",
     "tests/test_panics.py": "arms the slots of the native classes",
 }
 LONG_FILES = {

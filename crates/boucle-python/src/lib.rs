@@ -12,7 +12,7 @@
 //!
 //! * No scheduling decision is made here: what runs, in which order and when to wait is `boucle-core`'s.
 //! * Native classes know asyncio by [`imports`] only.
-//! * `unsafe` stands in [`raw`], [`frames`], [`handle`], [`task`] and [`witness`], each block with its argument.
+//! * `unsafe` stands in [`raw`], [`frames`], [`handle`], [`stacks`], [`task`] and [`witness`], each block with its argument.
 
 #![allow(clippy::unnecessary_wraps, reason = "one macro makes slots of functions that raise and of those that do not")]
 
@@ -31,7 +31,7 @@ mod raw;
 mod rendezvous;
 mod settings;
 mod sock;
-#[allow(dead_code, clippy::unused_self, reason = "for the watchdog")]
+#[allow(dead_code, reason = "some of it is for the stress test only")]
 mod stacks;
 mod task;
 mod tls;
@@ -44,7 +44,9 @@ use pyo3::prelude::*;
 /// The native half of boucle. Use the package `boucle`.
 #[pymodule(gil_used = true)]
 mod _boucle {
-    use super::{directory, frames, future, handle, imports, loop_core, raw, settings, sock, task, tls, transport};
+    use super::{
+        directory, frames, future, handle, imports, loop_core, raw, settings, sock, stacks, task, tls, transport,
+    };
     use pyo3::prelude::*;
 
     #[pymodule_export]
@@ -53,6 +55,8 @@ mod _boucle {
     use super::watchdog::face::{
         _annotate, _resume_watchdog, _set_watchdog_face, _suspend_watchdog, _unwatch, _watch,
     };
+    #[pymodule_export]
+    use super::stacks::StackOracle;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -109,6 +113,18 @@ mod _boucle {
     #[pyfunction]
     fn _tasks_made(py: Python<'_>) -> u64 {
         task::registry::made(py)
+    }
+
+    /// The stack of the calling thread as the watchdog would read it, innermost first: function, file, line, first line.
+    #[pyfunction]
+    fn _stack(py: Python<'_>) -> PyResult<Vec<(String, String, u32, u32)>> {
+        stacks::oracle::stack(py)
+    }
+
+    /// The line at an offset in bytes, from a code object's line table.
+    #[pyfunction]
+    fn _line(table: &[u8], first_line: u32, offset: u32) -> Option<u32> {
+        stacks::oracle::line(table, first_line, offset)
     }
 
     /// The mistakes that `mutate` can make: for the test of the differential tester.

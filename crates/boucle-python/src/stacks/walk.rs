@@ -1,0 +1,172 @@
+//! The frames of a thread that may go on running: read twice, and believed if both times they are the same.
+//!
+//! The chain of frames is followed in a copy of memory, then the copy is made anew and the chain followed again. Of the
+//! innermost frame the instruction may have moved meanwhile; all else must be the same, and each frame must be one of a code
+//! object that has the instruction. Where not, the newer copy is the first of the next pair.
+//!
+//! # Invariants
+//!
+//! * The number of frames, of attempts and of bytes read is bounded, whatever is found.
+
+use super::code::{self, Head};
+use super::copy::{Copy, number, word};
+use super::memory::{Access, Unreadable};
+use super::offsets::{Offsets, owner};
+use super::{RawFrame, Rejected, Stack, Subject};
+
+/// How many frames are read at most.
+pub(super) const DEEPEST: usize = 512;
+/// How many further frames, of the interpreter's own, may stand between them.
+const ENTRIES: usize = 128;
+/// How many copies are made until two agree.
+const COPIES: usize = 64;
+/// How many times code objects that turn out to be none are taken for bad luck.
+const ATTEMPTS: usize = 4;
+/// The bytes from a block's beginning in which frames lie: more only in a function with thousands of variables.
+const BLOCK: usize = 1 << 16;
+
+/// A frame in the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Link {
+    /// Where it lies.
+    address: usize,
+    /// Its code object.
+    code: usize,
+    /// Where it is in it: an address, or in 3.10 a number of instructions.
+    instruction: usize,
+    /// Who owns it.
+    owner: u8,
+}
+
+/// A chain of frames, the innermost first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Chain {
+    links: Vec<Link>,
+    /// Whether it goes on.
+    is_cut: bool,
+}
+
+impl Chain {
+    /// Whether it is the same chain, a moment later.
+    fn is(&self, other: &Self) -> bool {
+        let innermost_but_instruction =
+            |one: &Link, other: &Link| Link { instruction: other.instruction, ..*one } == *other;
+        self.is_cut == other.is_cut
+            && match (self.links.split_first(), other.links.split_first()) {
+                (Some((one, ones)), Some((other, others))) => innermost_but_instruction(one, other) && ones == others,
+                (None, None) => true,
+                _ => false,
+            }
+    }
+}
+
+/// The frames of a thread.
+pub(super) fn walk(access: &Access, offsets: &Offsets, subject: Subject) -> Result<Stack, Rejected> {
+    let mut copy = Copy::new(access);
+    for _ in 0..ATTEMPTS {
+        let chain = settled(&mut copy, offsets, subject)?;
+        if let Some(stack) = stack(access, offsets, &chain) {
+            return Ok(stack);
+        }
+    }
+    Err(Rejected::Inconsistent)
+}
+
+/// A chain that two copies agree on.
+fn settled(copy: &mut Copy<'_>, offsets: &Offsets, subject: Subject) -> Result<Chain, Rejected> {
+    let mut before: Option<Chain> = None;
+    let mut readable = false;
+    for _ in 0..COPIES {
+        let now = copy.again().and_then(|()| chain(copy, offsets, subject)).ok();
+        readable |= now.is_some();
+        match (before, now) {
+            (Some(before), Some(now)) if before.is(&now) => return Ok(now),
+            (_, now) => before = now,
+        }
+    }
+    Err(if readable { Rejected::Restless } else { Rejected::Inconsistent })
+}
+
+/// Follows the chain in a copy.
+fn chain(copy: &mut Copy<'_>, offsets: &Offsets, subject: Subject) -> Result<Chain, Unreadable> {
+    let (mut frame, block) = innermost(copy, offsets, subject)?;
+    let mut chain = Chain::default();
+    for _ in 0..DEEPEST + ENTRIES {
+        if frame == 0 || chain.links.len() == DEEPEST {
+            break;
+        }
+        let (link, previous) = link(copy, offsets, frame, block)?;
+        if link.owner < owner::INTERPRETER {
+            chain.links.push(link);
+        }
+        frame = previous;
+    }
+    chain.is_cut = frame != 0;
+    Ok(chain)
+}
+
+/// The innermost frame of a thread, and the block in which its newest frames lie.
+fn innermost(copy: &mut Copy<'_>, offsets: &Offsets, subject: Subject) -> Result<(usize, usize), Unreadable> {
+    let thread = &offsets.thread;
+    let block = thread.block.unwrap_or(thread.current);
+    let (first, last) = (thread.current.min(block), thread.current.max(block));
+    let address = subject.state.checked_add(first).ok_or(Unreadable)?;
+    let state = copy.bytes(address, last - first + size_of::<usize>())?;
+    let current = word(state, thread.current - first).ok_or(Unreadable)?;
+    let block = thread.block.and_then(|block| word(state, block - first)).unwrap_or(0);
+    let Some(within) = thread.within else { return Ok((current, block)) };
+    let address = current.checked_add(within).ok_or(Unreadable)?;
+    Ok((word(copy.bytes(address, size_of::<usize>())?, 0).ok_or(Unreadable)?, block))
+}
+
+/// A frame, and the one that called it.
+fn link(copy: &mut Copy<'_>, offsets: &Offsets, address: usize, block: usize) -> Result<(Link, usize), Unreadable> {
+    let fields = &offsets.frame;
+    let length = fields.code.max(fields.previous).max(fields.instruction) + 2 * size_of::<usize>();
+    let is_in_block = address.checked_sub(block).is_some_and(|within| within < BLOCK);
+    let frame = if is_in_block { copy.bytes_with_pages(address, length) } else { copy.bytes(address, length) }?;
+    let field = |offset| word(frame, offset).ok_or(Unreadable);
+    let owner = fields.owner.map_or(Some(0), |owner| frame.get(owner).copied()).ok_or(Unreadable)?;
+    let instruction = match fields.owner {
+        Some(_) => field(fields.instruction)?,
+        None => number(frame, fields.instruction).ok_or(Unreadable)? as usize,
+    };
+    // The two lowest bits say, from 3.14 on, whether the reference is counted.
+    let code = field(fields.code)? & !3;
+    Ok((Link { address, code, instruction, owner }, field(fields.previous)?))
+}
+
+/// The frames of a chain, if each is one of a code object that has its instruction.
+fn stack(access: &Access, offsets: &Offsets, chain: &Chain) -> Option<Stack> {
+    let codes: Vec<usize> = chain.links.iter().map(|link| link.code).collect();
+    let heads = code::heads(access, offsets, &codes).ok()?;
+    let mut frames = Vec::with_capacity(heads.len());
+    for (link, head) in chain.links.iter().zip(&heads) {
+        match place(link, head)? {
+            Place::At(instruction) => frames.push(RawFrame { code: link.code, instruction }),
+            Place::Before => {}
+        }
+    }
+    Some(Stack { frames, is_cut: chain.is_cut })
+}
+
+/// Where a frame is in its code.
+enum Place {
+    /// At this offset in bytes.
+    At(usize),
+    /// It has not begun, or never does: Python does not show it either.
+    Before,
+}
+
+/// Where a frame is in its code; none if it is nowhere in it.
+fn place(link: &Link, head: &Head) -> Option<Place> {
+    let offset = match head.instructions {
+        Some(first) => (link.instruction as isize).checked_sub(first as isize)?,
+        None => (link.instruction as isize).checked_mul(2)?,
+    };
+    if link.owner != owner::GENERATOR && offset < head.begins_at {
+        return (offset >= -2).then_some(Place::Before);
+    }
+    let offset = usize::try_from(offset).ok()?;
+    (offset < head.size && offset.is_multiple_of(2)).then_some(Place::At(offset))
+}
