@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use boucle_chronology::{Cause, Origin, Place};
-use boucle_core::clock::{self, Stamp};
+use boucle_core::clock::{self, Stamp, Tick};
 use boucle_core::futex;
 
 use super::kernel::{Activity, Call};
@@ -16,11 +16,14 @@ use super::system_calls;
 use crate::directory;
 use crate::stacks::{Frame, Holder, RawFrame, Reader, Refusal, Stack};
 
-/// The distance of two looks at the instruction.
+/// How long a thread is left alone that did not get on since the last look.
 const BLINK: Duration = Duration::from_micros(100);
 
-/// How often it is looked at.
-const BLINKS: usize = 12;
+/// How long the instruction is looked at, at most.
+const LONGEST: Duration = Duration::from_millis(2);
+
+/// How often it is looked at: a short loop of Python's is found at the same instruction, that which calls, most of the time.
+const LOOKS: usize = 20;
 
 /// How much processor time an instruction of Python's does not stay in place.
 const STANDSTILL: Duration = Duration::from_micros(300);
@@ -116,19 +119,23 @@ impl Eye<'_> {
             return Some((Cause::Collector, String::new()));
         }
         let first = stack.and_then(|stack| stack.frames.first().copied());
+        let began = Tick::now();
         let mut passed = Duration::ZERO;
-        for _ in 0..BLINKS {
-            blink(BLINK);
+        let mut looks = 0;
+        while (looks < LOOKS || passed < STANDSTILL) && began.until(Tick::now()) < LONGEST {
+            let before = passed;
             passed = clock::processor_time(self.running.thread)?.saturating_sub(used);
             if first.is_some() && self.innermost() != first {
                 return Some((Cause::Python, String::new()));
             }
-            if passed >= STANDSTILL {
-                break;
+            if passed > before {
+                looks += 1;
+                continue;
             }
             if let Activity::Waits(call) = Activity::of(self.running.thread)? {
                 return Some(self.waiting(call));
             }
+            blink(BLINK);
         }
         if passed.is_zero() {
             return Some((Cause::NoProcessor, String::new()));
