@@ -85,7 +85,7 @@ def _spelt_out(arguments):
     """The same with a time after each --watch of run: else the parser takes the program for one."""
     spelt_out = list(arguments)
     for index, argument in enumerate(spelt_out):
-        if index and not argument.startswith("-") or argument == "--":
+        if (index and not argument.startswith("-")) or argument == "--":
             break
         if index and argument == "--watch":
             spelt_out[index] = f"--watch={DEFAULT_THRESHOLD}"

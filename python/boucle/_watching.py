@@ -1,15 +1,16 @@
 """The watchdog's face: ``boucle.watch()``, what it logs and whom it calls, and ``boucle.annotate()``.
 
-The watchdog itself is native (it must work while C code holds the GIL). Its reporting thread calls :func:`tell` here once
-while a step starves others, at the first moment it can, and once more when the step has returned.
+The watchdog itself is native (it must work while C code holds the GIL). Its reporting thread calls :func:`tell` here
+once while a step starves others, at the first moment it can, and once more when the step has returned.
 
-What a person sees on a terminal: where the logger ``boucle`` or one above it has a handler, one WARNING, and the same when
-the block is over. While the GIL cannot be had, a line on stderr comes first, and the WARNING says how late it is. Where
-there is no handler, the lines on stderr are all there is.
+What a person sees on a terminal: where the logger ``boucle`` or one above it has a handler, one WARNING, and another when
+the block is over. Where the GIL cannot be had at once, a line on stderr comes first, and the WARNING says how late it is.
+Where there is no handler, the lines on stderr are all there is.
 """
 
 import asyncio
 import atexit
+import contextlib
 import contextvars
 import dataclasses
 import logging
@@ -97,10 +98,11 @@ class watch:  # noqa: N801, used like a function
 
         boucle.watch(threshold=0.05)
 
-    Each report is a WARNING on the logger ``boucle`` that says who blocks, at which line, why and who waits, and one more
-    when the block is over. ``on_starvation`` is called with an Incident at both times, in a thread of its own and in a copy
-    of the culprit's context where that can be had; what it raises is logged. Ends with ``stop()``, or with a ``with``
-    block. Raises ValueError for a threshold below a millisecond, or if the recorder was turned off with BOUCLE_RECORD=0.
+    Each report is a WARNING on the logger ``boucle`` that says who blocks, at which line, why and who waits, and one
+    more when the block is over; the same place is reported again only after ten seconds. ``on_starvation`` is called with
+    an Incident at both times and for every block, in a thread of its own and in a copy of the culprit's context where
+    that can be had; what it raises is logged. Ends with ``stop()``, or with a ``with`` block. Raises ValueError for a
+    threshold below a millisecond, or if the recorder was turned off with BOUCLE_RECORD=0.
     """
 
     def __init__(self, threshold=DEFAULT_THRESHOLD, on_starvation=None):
@@ -177,8 +179,10 @@ def add(text):
 
 
 def tell(text, was_written, fields, loop):
-    """A step starves others, or has: log the text, unless there is none, and call the hooks. ``was_written`` says that a
-    line was written to stderr already; ``loop`` is the loop whose step still runs."""
+    """A step starves others, or has: log the text, unless there is none, and call the hooks.
+
+    ``was_written`` says that a line was written to stderr already; ``loop`` is the loop whose step still runs.
+    """
     context = _context_of_current_task(loop)
     context.run(_tell, text, was_written, fields)
 
@@ -237,10 +241,8 @@ def tell_no_processor(duration):
 
 def _write(text):
     """Write a line to stderr as the native half would."""
-    try:
+    with contextlib.suppress(OSError):
         os.write(2, f"boucle: {text}\n".encode(errors="replace"))
-    except OSError:
-        pass
 
 
 def name(items):

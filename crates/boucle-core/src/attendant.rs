@@ -108,7 +108,7 @@ mod tests {
         assert_eq!(blocked_signals(&own), 0);
         // All but the two that cannot be blocked and the two that the C library keeps for itself.
         assert!(blocked_signals(&status).count_ones() >= 60, "{status}");
-        assert!(attendant.join(Duration::from_secs(60)));
+        assert!(attendant.join(Duration::from_mins(1)));
         assert!(!std::fs::exists(format!("/proc/self/task/{thread}")).unwrap());
     }
 

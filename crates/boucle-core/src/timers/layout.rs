@@ -67,8 +67,7 @@ pub(crate) struct Due {
 impl TimersLayout {
     /// Finds out by an example: an item whose bits are `bits`. The timers are at `at` in the larger value.
     pub(crate) fn of<T: Clone>(memory: &impl Memory, example: &T, bits: usize, at: usize) -> Option<Self> {
-        let mut timers =
-            Timers { heap: Vec::with_capacity(7), slots: Vec::with_capacity(7), free: None, sequence: 0 };
+        let mut timers = Timers { heap: Vec::with_capacity(7), slots: Vec::with_capacity(7), free: None, sequence: 0 };
         for deadline in 0..3 {
             timers.insert(Tick(deadline), example.clone());
         }

@@ -151,9 +151,8 @@ impl Eye<'_> {
     fn places(&self, stack: Option<Stack>) -> Vec<Place> {
         let (Some(reader), Some(stack)) = (self.reader, stack) else { return Vec::new() };
         let root = running::root();
-        let of_the_step = |stack: Stack| -> Vec<_> {
-            stack.frames.into_iter().take_while(|frame| frame.code != root).collect()
-        };
+        let of_the_step =
+            |stack: Stack| -> Vec<_> { stack.frames.into_iter().take_while(|frame| frame.code != root).collect() };
         // Where the thread goes on running, a code object may be gone again: then the frames are read anew.
         let mut frames = reader.describe_all(&of_the_step(stack));
         for _ in 1..ATTEMPTS {

@@ -5,10 +5,7 @@
 //! descriptor 2 at once. The log's record follows when the GIL can be had, and says how late it is.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::Write;
-use std::mem::ManuallyDrop;
-use std::os::fd::FromRawFd;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -91,10 +88,10 @@ fn post(message: Message) {
 }
 
 /// A step starves others.
-pub(super) fn begun(incident: Arc<Incident>) {
-    post(Message::Begun(Arc::clone(&incident)));
+pub(super) fn begun(incident: &Arc<Incident>) {
+    post(Message::Begun(Arc::clone(incident)));
     if !incident.wait_for_python(PATIENCE) && incident.permit != Permit::Quiet {
-        write_line(&sentence_without_python(&incident));
+        write_line(&sentence_without_python(incident));
     }
 }
 
@@ -108,12 +105,10 @@ pub(super) fn no_processor(held: Duration) {
     post(Message::NoProcessor(held));
 }
 
-/// Writes a line to descriptor 2, which is Python's to close.
+/// Writes a line to descriptor 2, in one call.
 fn write_line(sentence: &str) {
-    // SAFETY: descriptor 2 is used for one call and not closed; a number that names nothing is refused by the kernel.
-    let mut standard_error = ManuallyDrop::new(unsafe { File::from_raw_fd(2) });
-    // Nobody can be told that there is nobody to tell.
-    standard_error.write_all(format!("boucle: {sentence}\n").as_bytes()).ok();
+    // Where it is closed there is nobody to be told.
+    io::stderr().write_all(format!("boucle: {sentence}\n").as_bytes()).ok();
 }
 
 fn sentence_without_python(incident: &Incident) -> String {
@@ -200,12 +195,12 @@ fn tell_begun(py: Python<'_>, incident: &Incident) -> PyResult<()> {
     // Only while the step goes on its loop's queue is the one that waits for it.
     let loop_object = running::object(py, incident.step.ring).filter(|_| running::runs(incident.step.ring, identity));
     let span = Span { start: identity.running.start, end: incident.at };
-    let (count, victims) = match &loop_object {
-        Some(object) => waiting::queued(py, object, span, &face.getattr("name")?),
-        None => {
-            let victims = waiting::longest_first(waiting::served(incident.step.ring, identity.sequence, span), incident.held);
-            (victims.len(), victims)
-        }
+    let (count, victims) = if let Some(object) = &loop_object {
+        waiting::queued(py, object, span, &face.getattr("name")?)
+    } else {
+        let victims =
+            waiting::longest_first(waiting::served(incident.step.ring, identity.sequence, span), incident.held);
+        (victims.len(), victims)
     };
     let mut sentence = sentence(incident, &account.culprit(), count, victims.first());
     if late > LATE {
@@ -280,13 +275,10 @@ fn fields<'py>(
         .map(|stay| (&stay.place.file, stay.place.line, stay.cause.word(), stay.held.as_secs_f64()))
         .collect();
     fields.set_item("places", places)?;
-    let stack: Vec<_> =
-        incident.seen.stack.iter().map(|place| (&place.file, place.line, &place.function)).collect();
+    let stack: Vec<_> = incident.seen.stack.iter().map(|place| (&place.file, place.line, &place.function)).collect();
     fields.set_item("stack", stack)?;
-    let victims: Vec<_> = victims
-        .iter()
-        .map(|victim| (&victim.name, &victim.coroutine, victim.waited.as_secs_f64()))
-        .collect();
+    let victims: Vec<_> =
+        victims.iter().map(|victim| (&victim.name, &victim.coroutine, victim.waited.as_secs_f64())).collect();
     fields.set_item("victims", victims)?;
     Ok(fields)
 }

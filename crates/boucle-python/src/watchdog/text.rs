@@ -53,7 +53,8 @@ pub(super) fn duration(time: Duration) -> String {
 
 /// A file below the working directory relative to it.
 fn short(file: &str) -> String {
-    let below = std::env::current_dir().ok().and_then(|here| Path::new(file).strip_prefix(here).ok().map(Path::to_owned));
+    let below =
+        std::env::current_dir().ok().and_then(|here| Path::new(file).strip_prefix(here).ok().map(Path::to_owned));
     below.map_or_else(|| file.to_owned(), |path| path.to_string_lossy().into_owned())
 }
 
@@ -207,9 +208,7 @@ fn advice(cause: Cause) -> Option<&'static str> {
         Cause::Python => {
             "Compute in `await asyncio.to_thread(...)` or a process pool, or `await asyncio.sleep(0)` now and then"
         }
-        Cause::Native => {
-            "C code that keeps the GIL stops every thread: run it in a process pool, or on less at a time"
-        }
+        Cause::Native => "C code that keeps the GIL stops every thread: run it in a process pool, or on less at a time",
         Cause::Lock => "Use `asyncio.Lock`, or wait for the lock in `await asyncio.to_thread(...)`",
         Cause::Child => "Use `await asyncio.create_subprocess_exec(...)`",
         Cause::Gil => "Another thread computes: move its work to a process pool",

@@ -54,7 +54,11 @@ pub(super) fn queued(py: Python<'_>, object: &Owned, span: Span, name: &Bound<'_
     let victims = ready
         .iter()
         .zip(names)
-        .map(|((_, since), (name, coroutine))| Victim { name, coroutine, waited: span.overlap(*since, span.end, &scale) })
+        .map(|((_, since), (name, coroutine))| Victim {
+            name,
+            coroutine,
+            waited: span.overlap(*since, span.end, &scale),
+        })
         .collect();
     (count, victims)
 }

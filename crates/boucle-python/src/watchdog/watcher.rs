@@ -70,7 +70,7 @@ struct WatchedStep {
 impl Watcher<'_> {
     /// Sleeps for so long. While a step is reported, the loop that ends it rings.
     fn sleep(&mut self, wait: Duration) {
-        let is_curious = self.loops.iter().any(|one| one.has_incident()) && !self.was_called;
+        let is_curious = self.loops.iter().any(WatchedLoop::has_incident) && !self.was_called;
         let word = if is_curious { CURIOUS } else { QUIET };
         if BELL.compare_exchange(QUIET, word, Ordering::SeqCst, Ordering::SeqCst).is_err() {
             return;
@@ -86,7 +86,9 @@ impl Watcher<'_> {
         let (gone, known): (Vec<_>, Vec<_>) = std::mem::take(&mut self.loops)
             .into_iter()
             .partition(|one| !running.iter().any(|new| Arc::ptr_eq(new, &one.running)));
-        gone.into_iter().for_each(|mut one| one.finish());
+        for mut one in gone {
+            one.finish();
+        }
         self.loops = known;
         for one in running {
             if !self.loops.iter().any(|known| Arc::ptr_eq(&known.running, &one)) {
@@ -175,18 +177,16 @@ impl WatchedStep {
             detail: seen.detail.clone(),
             stack: seen.stack.clone(),
         });
-        if has_processor { self.looked.look_later(now) } else { self.looked.look_soon(now) }
+        if has_processor {
+            self.looked.look_later(now);
+        } else {
+            self.looked.look_soon(now);
+        }
         self.looks.push(seen);
         self.report(running, account, now, frequency);
     }
 
-    fn report(
-        &mut self,
-        running: &Arc<RunningLoop>,
-        account: Option<Account>,
-        now: Tick,
-        frequency: &mut Frequency,
-    ) {
+    fn report(&mut self, running: &Arc<RunningLoop>, account: Option<Account>, now: Tick, frequency: &mut Frequency) {
         let (Some(threshold), Some(seen), None) = (reported(), self.looks.last(), &self.incident) else { return };
         if seen.cause == Cause::NoProcessor || !self.looked.is_guilty(account, now, threshold) {
             return;
@@ -196,6 +196,6 @@ impl WatchedStep {
         let permit = frequency.permit(super::look::place(&seen.stack), seen.cause, now);
         let incident = Arc::new(Incident::new(step, seen.clone(), held, permit, Stamp::now()));
         self.incident = Some(Arc::clone(&incident));
-        reporter::begun(incident);
+        reporter::begun(&incident);
     }
 }
