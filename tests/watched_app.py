@@ -41,7 +41,8 @@ async def lifespan(receive, send):
 
 async def application(scope, receive, send):
     if scope["type"] == "lifespan":
-        return await lifespan(receive, send)
+        await lifespan(receive, send)
+        return
     count = await report() if scope["path"] == "/report" else 0
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"%d rows" % count})

@@ -3,9 +3,9 @@
 The watchdog itself is native (it must work while C code holds the GIL). Its reporting thread calls :func:`tell` here
 once while a step starves others, at the first moment it can, and once more when the step has returned.
 
-What a person sees on a terminal: where the logger ``boucle`` or one above it has a handler, one WARNING, and another when
-the block is over. Where the GIL cannot be had at once, a line on stderr comes first, and the WARNING says how late it is.
-Where there is no handler, the lines on stderr are all there is.
+What a person sees on a terminal: where the logger ``boucle`` or one above it has a handler, one WARNING, and another
+when the block is over. Where the GIL cannot be had at once, a line on stderr comes first, and the WARNING says how late
+it is. Where there is no handler, the lines on stderr are all there is.
 """
 
 import asyncio
@@ -99,10 +99,10 @@ class watch:  # noqa: N801, used like a function
         boucle.watch(threshold=0.05)
 
     Each report is a WARNING on the logger ``boucle`` that says who blocks, at which line, why and who waits, and one
-    more when the block is over; the same place is reported again only after ten seconds. ``on_starvation`` is called with
-    an Incident at both times and for every block, in a thread of its own and in a copy of the culprit's context where
-    that can be had; what it raises is logged. Ends with ``stop()``, or with a ``with`` block. Raises ValueError for a
-    threshold below a millisecond, or if the recorder was turned off with BOUCLE_RECORD=0.
+    more when the block is over; the same place is reported again only after ten seconds. ``on_starvation`` is called
+    with an Incident at both times and for every block, in a thread of its own and in a copy of the culprit's context
+    where that can be had; what it raises is logged. Ends with ``stop()``, or with a ``with`` block. Raises ValueError
+    for a threshold below a millisecond, or if the recorder was turned off with BOUCLE_RECORD=0.
     """
 
     def __init__(self, threshold=DEFAULT_THRESHOLD, on_starvation=None):
