@@ -22,7 +22,8 @@ from source_text import body, line_at, lines_of_code, rust_code, without_tests
 
 UNSAFE = {
     "crates/boucle-chronology/tests/allocation.rs": "counts allocations: a global allocator is an unsafe trait",
-    "crates/boucle-core/src/clock.rs": "reads the time stamp counter",
+    "crates/boucle-core/src/attendant.rs": "the mask of signals that a new thread inherits",
+    "crates/boucle-core/src/clock.rs": "reads the time stamp counter, and the processor time of a thread",
     "crates/boucle-core/src/reactor/epoll.rs": "epoll_pwait2, which rustix does not have at its full resolution",
     "crates/boucle-core/src/recorder/mapping.rs": "the memory of the recorder, which others read",
     "crates/boucle-core/src/socket.rs": "a descriptor that a Python object owns, for the time of one call",

@@ -7,8 +7,10 @@ To run a program on it, and to see what ran:
     boucle.install()                                            every new loop of this process
 
     with boucle.record() as chronology: ...                     what ran, and who had to wait
+    boucle.watch()                                              who blocks the loop, while it does
 """
 
+from . import asgi
 from ._boucle import Future, Task, __version__
 from ._launch import EventLoopPolicy, install, run
 from ._loop import Loop, new_event_loop
@@ -27,6 +29,8 @@ from ._recording import (
 )
 from ._statistics import follow
 from ._tasks import make_visible
+from ._watching import Incident, annotate, watch
+from ._watching import start as _start_watching
 
 __all__ = [
     "Chronology",
@@ -35,6 +39,7 @@ __all__ = [
     "Future",
     "HeldPlace",
     "Lint",
+    "Incident",
     "Loop",
     "Place",
     "Share",
@@ -43,11 +48,14 @@ __all__ = [
     "Task",
     "Victim",
     "__version__",
+    "annotate",
+    "asgi",
     "install",
     "load",
     "new_event_loop",
     "record",
     "run",
+    "watch",
 ]
 
 
@@ -67,4 +75,5 @@ def unload_ipython_extension(shell):
 
 make_visible()
 follow(Loop)
-del make_visible, follow
+_start_watching()
+del make_visible, follow, _start_watching

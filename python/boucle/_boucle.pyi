@@ -4,9 +4,9 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Coroutine, Generator, Iterable
-from contextvars import Context
+from contextvars import Context, ContextVar
 from socket import socket
-from types import FrameType, GenericAlias
+from types import CodeType, FrameType, GenericAlias, ModuleType
 from typing import Any, Generic, Literal, TextIO, TypedDict, TypeVar, final, type_check_only
 
 from _typeshed import FileDescriptorLike
@@ -34,26 +34,40 @@ __all__ = [
     "WritePipeTransport",
     "__version__",
     "_all_tasks",
+    "_annotate",
     "_is_recording",
     "_line",
     "_metrics_of_process",
+    "_resume_watchdog",
+    "_set_watchdog_face",
     "_stack",
+    "_suspend_watchdog",
     "_tasks_made",
+    "_unwatch",
+    "_watch",
     "native_tasks",
     "places_are_readable",
+    "watch_threshold",
 ]
 
 def _all_tasks() -> list[asyncio.Task[Any]]: ...
+def _annotate(owner: LoopCore, text: str, variable: ContextVar[str | None]) -> None: ...
 def _is_recording() -> bool: ...
 def _line(table: bytes, first_line: int, offset: int) -> int | None: ...
 def _metrics_of_process() -> list[dict[str, Any]]: ...
+def _resume_watchdog(in_child: bool) -> None: ...
+def _set_watchdog_face(face: ModuleType, root: CodeType) -> None: ...
 def _stack() -> list[tuple[str, str, int, int]]: ...
+def _suspend_watchdog() -> None: ...
 def _tasks_made() -> int: ...
+def _unwatch(number: int) -> None: ...
+def _watch(threshold: float, reports: bool) -> int: ...
 def snapshot(pid: int, seconds: float) -> Chronology: ...
 
 __version__: str
 native_tasks: bool
 places_are_readable: bool
+watch_threshold: float | None
 
 @disjoint_base
 class LoopCore:

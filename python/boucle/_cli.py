@@ -14,6 +14,7 @@ import sysconfig
 from . import __version__, _annotations
 from ._quantities import parse_time
 from ._recording import DEFAULT_THRESHOLD, check_can_save, load, record, snapshot
+from ._watching import watch
 
 _ANY_KIND = "a name in .html, .svg, .txt, .json, .pftrace or .boucle"
 
@@ -23,7 +24,7 @@ def main(arguments=None):
     if arguments[:1] == ["top"]:
         return _top(arguments[1:])
     parser = _parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(_spelt_out(sys.argv[1:] if arguments is None else arguments))
     if options.command is None:
         parser.print_help()
         return 2
@@ -44,6 +45,14 @@ def _parser():
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
 
     run = commands.add_parser("run", help="run an unmodified program on boucle", description="Run a program on boucle.")
+    run.add_argument(
+        "--watch",
+        type=_seconds,
+        nargs="?",
+        const=DEFAULT_THRESHOLD,
+        metavar="TIME",
+        help="report whoever blocks the loop for longer, while it does: --watch=50ms (the default)",
+    )
     _add_program(run)
     run.set_defaults(run=_run)
 
@@ -99,6 +108,17 @@ def _parser():
     return parser
 
 
+def _spelt_out(arguments):
+    """The same with a time after each --watch of run: else the parser takes the program for one."""
+    spelt_out = list(arguments)
+    for index, argument in enumerate(spelt_out):
+        if (index and not argument.startswith("-")) or argument == "--":
+            break
+        if index and argument == "--watch":
+            spelt_out[index] = f"--watch={DEFAULT_THRESHOLD}"
+    return spelt_out
+
+
 def _add_program(parser):
     parser.add_argument("-m", dest="module", action="store_true", help="PROGRAM is a module, as in python -m")
     parser.add_argument("program", metavar="PROGRAM", help="a file, or with -m a module")
@@ -134,6 +154,8 @@ def _pid(text):
 def _run(options):
     from ._program import run_program
 
+    if options.watch is not None:
+        watch(options.watch)
     status, loops = run_program(options.program, options.module, options.arguments)
     _complain(loops)
     return status

@@ -7,9 +7,7 @@ import shutil
 import sys
 
 from . import _boucle, _sources
-
-DEFAULT_THRESHOLD = 0.05
-"""Seconds: a step that is longer starves the others."""
+from ._watching import DEFAULT_THRESHOLD, sampling
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,13 +289,16 @@ class record(Chronology):  # noqa: N801, used like a function
         super().__init__(None, threshold)
         self._program = program
         self._recording = None
+        self._sampling = sampling(threshold)
 
     def __enter__(self):
         self._native = None
         self._recording = _boucle.Recording()
+        self._sampling.start()
         return self
 
     def __exit__(self, *exception):
+        self._sampling.stop()
         self._native = self._source()
         self._recording = None
 

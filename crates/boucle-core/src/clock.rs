@@ -1,6 +1,6 @@
 //! The only module that reads a clock.
 //!
-//! Two clocks, for two purposes. A [`Tick`] is a nanosecond of `CLOCK_MONOTONIC`, equal to Python's
+//! Two clocks, for two purposes, and the processor time of a thread. A [`Tick`] is a nanosecond of `CLOCK_MONOTONIC`, equal to Python's
 //! `time.monotonic()`: deadlines are made of it. A [`Stamp`] is whatever the processor reads fastest: the time stamp
 //! counter where it is invariant (8 ns, against 20 to 40 for the system call's vDSO), else the same nanoseconds. The
 //! recorder stamps each step and each enqueue, so it uses stamps; a [`Scale`] turns them into nanoseconds afterwards,
@@ -53,6 +53,24 @@ impl Tick {
     pub fn after(self, delay: Duration) -> Self {
         Self(self.0.saturating_add(i64::try_from(delay.as_nanos()).unwrap_or(i64::MAX)))
     }
+}
+
+/// How much processor time a thread of this process has used: exact, also while it runs. `None` where there is no thread
+/// with this number of the kernel's.
+pub fn processor_time(thread: u32) -> Option<Duration> {
+    // The kernel's encoding: the number complemented, then "of one thread" and "as scheduled".
+    const OF_A_THREAD_AS_SCHEDULED: i32 = 4 | 2;
+    let clock = (!(thread as i32) << 3) | OF_A_THREAD_AS_SCHEDULED;
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec, and refuses the number of a clock that does not exist.
+    let outcome = unsafe { libc::clock_gettime(clock, &raw mut time) };
+    (outcome == 0).then(|| Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
+/// The kernel's number of the calling thread.
+pub fn this_thread() -> u32 {
+    // Numbers of threads are positive.
+    rustix::thread::gettid().as_raw_nonzero().get() as u32
 }
 
 /// A reading of the fastest clock. Only differences of stamps mean something, and only through a [`Scale`].
@@ -238,6 +256,22 @@ mod tests {
         // A scheduler may stop us between the readings, never make the stamp lie outside of them.
         let slack = 100_000;
         assert!(before.0 - slack <= tick.0 && tick.0 <= after.0 + slack, "{before:?} {tick:?} {after:?}");
+    }
+
+    #[test]
+    fn processor_time_is_that_of_work_and_not_of_waiting() {
+        let thread = this_thread();
+        let begin = processor_time(thread).unwrap();
+        let used = || processor_time(thread).unwrap().saturating_sub(begin);
+        let start = Tick::now();
+        let word = std::sync::atomic::AtomicU32::new(0);
+        crate::futex::wait(&word, 0, Some(Duration::from_millis(20)));
+        let slept = used();
+        assert!(slept < start.until(Tick::now()) / 2, "{slept:?}");
+        while used() < slept + Duration::from_millis(5) {
+            std::hint::spin_loop();
+        }
+        assert_eq!(processor_time(u32::MAX >> 4), None);
     }
 
     #[test]

@@ -18,9 +18,11 @@
 //! * Time is an argument everywhere but in [`clock`].
 //! * Scheduling decisions (what runs, in which order, whether to poll or to sleep) are made here and nowhere else.
 
+pub mod attendant;
 pub mod clock;
 pub mod datagram;
 pub mod error;
+pub mod futex;
 pub mod inbox;
 pub mod outgoing;
 pub mod pipe;
@@ -29,6 +31,7 @@ pub mod recorder;
 pub mod socket;
 pub mod timers;
 pub mod turn;
+pub mod watchdog;
 
 mod sync;
 

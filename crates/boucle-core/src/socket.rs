@@ -56,6 +56,23 @@ pub(crate) fn borrow(fd: RawFd) -> Result<BorrowedFd<'static>> {
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
+/// Whom a socket is connected to, as a person would write it: `10.0.0.3:5432`, the path of a Unix socket. `None` for a
+/// descriptor that is no socket, or whose peer has no name.
+pub fn peer(fd: RawFd) -> Option<String> {
+    let address = rustix::net::getpeername(borrow(fd).ok()?).ok()??;
+    if let Ok(address) = std::net::SocketAddr::try_from(address.clone()) {
+        return Some(address.to_string());
+    }
+    let address = rustix::net::SocketAddrUnix::try_from(address).ok()?;
+    let path = address.path_bytes()?;
+    Some(String::from_utf8_lossy(path).into_owned())
+}
+
+/// Whether a descriptor is a socket.
+pub fn is_socket(fd: RawFd) -> bool {
+    borrow(fd).is_ok_and(|fd| rustix::net::sockopt::socket_type(fd).is_ok())
+}
+
 /// Receives into `buffer`.
 pub fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Outcome> {
     let received = rustix::net::recv(borrow(fd)?, buffer, RecvFlags::empty()).map(|(count, _)| count);

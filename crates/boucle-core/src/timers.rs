@@ -12,6 +12,8 @@
 //!
 //! Rounding a deadline to what the kernel can wait for is the reactor's job.
 
+pub(crate) mod layout;
+
 use crate::clock::Tick;
 
 /// Children of a heap node. Four share a cache line and halve the depth of two.
@@ -115,6 +117,15 @@ impl<T> Timers<T> {
             }
             _ => None,
         }
+    }
+
+    /// The timers whose deadline is `now` or earlier, in no particular order.
+    pub fn due(&self, now: Tick) -> impl Iterator<Item = (Tick, &T)> {
+        let item = |node: &Node| match &self.slots[node.slot as usize].state {
+            State::Pending { item, .. } => Some((node.deadline, item)),
+            State::Free { .. } => None,
+        };
+        self.heap.iter().filter(move |node| node.deadline <= now).filter_map(item)
     }
 
     /// Removes and returns the next timer whose deadline is `now` or earlier.

@@ -11,6 +11,8 @@
 //! * The order is that of the calls.
 //! * Each item carries since when it has been ready and what made it so: its wait is known when it runs.
 
+pub mod outside;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -126,6 +128,12 @@ impl<T> Turn<T> {
     /// The items that are ready, oldest first.
     pub fn ready(&self) -> impl Iterator<Item = &T> {
         self.ready.iter().map(|ready| &ready.item)
+    }
+
+    /// Those that wait at `now`, which is also `stamp`: what is ready and the timers that are due, each with since when.
+    pub fn waiting(&self, now: Tick, stamp: Stamp, scale: &Scale) -> impl Iterator<Item = (&T, Stamp)> {
+        let due = self.timers.due(now).map(move |(deadline, item)| (item, scale.earlier(stamp, deadline.until(now))));
+        self.ready.iter().map(|ready| (&ready.item, ready.since)).chain(due)
     }
 
     /// The same, to be replaced.

@@ -14,6 +14,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ptr::NonNull;
+use std::sync::OnceLock;
 
 use boucle_chronology::Origin;
 use boucle_core::recorder::directory::{Name, NewCode, Writer};
@@ -99,7 +100,7 @@ impl Default for Directory {
 }
 
 static DIRECTORY: GilOnce<GilCell<Directory>> = GilOnce::new();
-static LIBRARY_FOLDERS: GilOnce<Vec<String>> = GilOnce::new();
+static LIBRARY_FOLDERS: OnceLock<Vec<String>> = OnceLock::new();
 
 fn get(py: Python<'_>) -> &GilCell<Directory> {
     DIRECTORY.get(py)
@@ -114,7 +115,10 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
             folders.push(folder + "/");
         }
     }
-    LIBRARY_FOLDERS.set(py, folders);
+    for folder in py.import("boucle")?.getattr("__path__")?.try_iter()? {
+        folders.push(folder?.extract::<String>()? + "/");
+    }
+    LIBRARY_FOLDERS.set(folders).ok();
     DIRECTORY.set(py, GilCell::new(Directory::default()));
     Ok(())
 }
@@ -154,11 +158,12 @@ fn describe_callable(callable: &Bound<'_, PyAny>) -> PyResult<Description> {
     Ok(Description { name, file: String::new(), first_line: 0, lines: None })
 }
 
-fn origin(py: Python<'_>, file: &str) -> Origin {
+/// Whose a file is, by its name.
+pub(crate) fn origin(file: &str) -> Origin {
     let in_library = file.starts_with("<frozen ")
         || file.contains("/site-packages/")
         || file.contains("/dist-packages/")
-        || LIBRARY_FOLDERS.get(py).iter().any(|folder| file.starts_with(folder.as_str()));
+        || LIBRARY_FOLDERS.get().into_iter().flatten().any(|folder| file.starts_with(folder.as_str()));
     if in_library || file.is_empty() { Origin::Library } else { Origin::User }
 }
 
@@ -204,7 +209,7 @@ pub(crate) fn callable(py: Python<'_>, key: usize, object: &Owned, callable: &Bo
 #[cold]
 fn enter(py: Python<'_>, key: usize, object: Owned, description: PyResult<Description>) -> (u32, Origin) {
     let Ok(description) = description else { return (UNKNOWN_CODE, Origin::Library) };
-    let origin = origin(py, &description.file);
+    let origin = origin(&description.file);
     let Description { name, file, first_line, lines } = description;
     let steps_a_task = file.ends_with("/asyncio/tasks.py") && (name.ends_with("__step") || name.ends_with("__wakeup"));
     let shuts_down = file.ends_with("/asyncio/base_events.py")

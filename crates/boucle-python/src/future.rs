@@ -28,7 +28,7 @@ use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::mutation::Mutation;
 use crate::raw::call::raise;
-use crate::raw::class::{Attributes, Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
+use crate::raw::class::{Attributes, Builder, Collected, Finalized, MaybeInstance, VALUE_AT, Visit, WeakList};
 use crate::raw::freelist::Freelist;
 use crate::raw::{Class, ObjectCell, Owned, Raised, Result, This, TypeCell, unary};
 
@@ -97,6 +97,14 @@ impl Rare {
 
 static FUTURE: TypeCell = TypeCell::new();
 static FUTURES: Freelist = Freelist::new();
+
+/// Where a future keeps the first who waits for it, for who reads it from outside.
+pub(crate) const FIRST_WAITER_AT: usize = VALUE_AT + offset_of!(Future, waiters) + waiters::FIRST_AT;
+
+/// The address of the class.
+pub(crate) fn class_address() -> usize {
+    FUTURE.get() as usize
+}
 
 impl Class for Future {
     fn class() -> &'static TypeCell {

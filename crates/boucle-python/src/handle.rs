@@ -24,7 +24,7 @@ use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::raw::args::Arg;
 use crate::raw::call::{StoredArgs, check_signals, copy_context, run_in_context};
-use crate::raw::class::{Builder, Visit, WeakList};
+use crate::raw::class::{Builder, VALUE_AT, Visit, WeakList};
 use crate::raw::freelist::Freelist;
 use crate::raw::guard::{guard, guard_infallible};
 use crate::raw::method::property;
@@ -83,6 +83,17 @@ static HANDLE: TypeCell = TypeCell::new();
 static TIMER_HANDLE: TypeCell = TypeCell::new();
 static HANDLES: Freelist = Freelist::new();
 static TIMER_HANDLES: Freelist = Freelist::new();
+
+/// Where a handle says that it is cancelled, for who reads it from outside.
+pub(crate) const CANCELLED_AT: usize = VALUE_AT + offset_of!(Handle, cancelled);
+
+/// Where a handle keeps its argument, or a tuple of several.
+pub(crate) const ARGUMENTS_AT: usize = VALUE_AT + offset_of!(Handle, args) + StoredArgs::CONTENT_AT;
+
+/// The addresses of both classes.
+pub(crate) fn class_addresses() -> [usize; 2] {
+    [&HANDLE, &TIMER_HANDLE].map(|class| class.get() as usize)
+}
 
 impl Class for Handle {
     fn class() -> &'static TypeCell {

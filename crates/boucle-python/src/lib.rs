@@ -6,6 +6,7 @@
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
 //! * [`stacks`]: where a running thread is, seen without the GIL.
 //! * [`chronology`]: a recorded run for Python. [`viewer`]: that of another process.
+//! * [`watchdog`]: who sees a step that does not return.
 //! * [`raw`]: the unsafe floor under all of it.
 //!
 //! # Invariants
@@ -31,12 +32,13 @@ mod raw;
 mod rendezvous;
 mod settings;
 mod sock;
-#[allow(dead_code, reason = "some of it is for the watchdog only")]
+#[allow(dead_code, reason = "some of it is for the stress test only")]
 mod stacks;
 mod task;
 mod tls;
 mod transport;
 mod viewer;
+mod watchdog;
 mod witness;
 
 use pyo3::prelude::*;
@@ -54,6 +56,8 @@ mod _boucle {
     use super::chronology::{Chronology, Recording};
     #[pymodule_export]
     use super::stacks::StackOracle;
+    #[pymodule_export]
+    use super::watchdog::face::{_annotate, _resume_watchdog, _set_watchdog_face, _suspend_watchdog, _unwatch, _watch};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -95,6 +99,8 @@ mod _boucle {
         module.add("native_tasks", settings::native_tasks())?;
         // Whether steps are recorded with their places: false where this Python lays its frames out in an unknown way.
         module.add("places_are_readable", readable)?;
+        // From which time in seconds on a step is reported: see settings. None where nobody asked.
+        module.add("watch_threshold", settings::watch_threshold())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 

@@ -33,7 +33,7 @@ pub(crate) mod watch;
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use boucle_core::clock::{Scale, Stamp};
+use boucle_core::clock::{Scale, Stamp, Tick};
 use boucle_core::reactor::epoll::{Epoll, Waker};
 use boucle_core::recorder::WokenBy;
 use boucle_core::recorder::account::Account;
@@ -44,6 +44,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::handle;
 use crate::raw::class::Builder;
 use crate::raw::{Class, Owned, Result, This, TypeCell};
 
@@ -194,6 +195,18 @@ impl LoopCore {
     /// Whether this process has inherited the loop by a fork: then it calls nothing back any more.
     pub(crate) fn is_inherited(&self) -> bool {
         self.inherited.get()
+    }
+
+    /// Those that wait at `now`, which is also `stamp`: ready or due, and not cancelled, each with since when.
+    pub(crate) fn waiting(&self, now: Tick, stamp: Stamp, scale: &Scale) -> Vec<(Owned, Stamp)> {
+        let turn = self.turn.borrow();
+        let waiting = turn.waiting(now, stamp, scale).map(|(item, since)| (item.clone(), since));
+        waiting.filter(|(item, _)| handle::native(item).is_none_or(|handle| !handle.is_cancelled())).collect()
+    }
+
+    /// The number of who runs, while the recorder is on.
+    pub(crate) fn running_actor(&self) -> Option<u32> {
+        Some(self.ring.borrow().as_ref()?.live.running()?.actor)
     }
 
     /// Takes a timer out. The caller drops what it gets.

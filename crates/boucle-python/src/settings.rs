@@ -2,8 +2,10 @@
 //!
 //! * `BOUCLE_TASKS=c` makes a loop's tasks and futures exactly `_asyncio`'s; `native`, the default, boucle's.
 //! * `BOUCLE_WRITES=immediate` makes transports send in `write()`; `deferred`, the default, when the step returns.
+//! * `BOUCLE_WATCH=50ms` (or `0.05s`, `0.05`) reports steps that are longer.
 //! * `BOUCLE_RECORD=0` (or `off`) turns the recorder off; a number of MiB sets the size of each thread's ring.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use boucle_core::recorder::rings;
@@ -42,6 +44,21 @@ pub(crate) fn is_immediate(origin: &str, mode: &str) -> PyResult<bool> {
     }
 }
 
+static WATCH: OnceLock<f64> = OnceLock::new();
+
+/// From which time in seconds on a step is reported; nothing where nobody asked for it.
+pub(crate) fn watch_threshold() -> Option<f64> {
+    WATCH.get().copied()
+}
+
+/// A time as people write it, in seconds: `50ms`, `0.05s`, `0.05`.
+fn seconds(text: &str) -> Option<f64> {
+    let units = [("ms", 1e-3), ("us", 1e-6), ("µs", 1e-6), ("s", 1.0), ("", 1.0)];
+    let (number, scale) = units.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)))?;
+    let seconds = number.trim().parse::<f64>().ok()? * scale;
+    (0.001..1e6).contains(&seconds).then_some(seconds)
+}
+
 /// Whether steps are written down.
 #[inline]
 pub(crate) fn recording() -> bool {
@@ -60,6 +77,27 @@ pub(crate) fn initialise() -> PyResult<()> {
         Ok("c") => NATIVE_TASKS.store(false, Ordering::Relaxed),
         Ok(value) => return Err(PyValueError::new_err(format!("BOUCLE_TASKS={value}: expected c or native"))),
     }
+    read_recorder()?;
+    read_watch()
+}
+
+fn read_watch() -> PyResult<()> {
+    let Ok(value) = std::env::var("BOUCLE_WATCH") else { return Ok(()) };
+    let value = value.trim();
+    if matches!(value, "" | "0" | "off") {
+        return Ok(());
+    }
+    let threshold = seconds(value).ok_or_else(|| {
+        PyValueError::new_err(format!("BOUCLE_WATCH={value}: expected a time such as 50ms or 0.05s, at least 1ms"))
+    })?;
+    if !recording() {
+        return Err(PyValueError::new_err("BOUCLE_WATCH needs the recorder, which BOUCLE_RECORD=0 turns off"));
+    }
+    WATCH.set(threshold).ok();
+    Ok(())
+}
+
+fn read_recorder() -> PyResult<()> {
     let Ok(value) = std::env::var("BOUCLE_RECORD") else { return Ok(()) };
     match value.trim() {
         "" | "on" => {}

@@ -18,6 +18,7 @@ pub(crate) mod registry;
 pub(crate) mod step;
 
 use std::cell::Cell;
+use std::mem::offset_of;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -27,7 +28,7 @@ use crate::future::{Future, TaskFlags, soon, tell_exception_handler};
 use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::raw::call::{bind_builtin, copy_context, is_native_coroutine};
-use crate::raw::class::{Builder, Collected, Finalized, Visit, WeakList};
+use crate::raw::class::{Builder, Collected, Finalized, VALUE_AT, Visit, WeakList};
 use crate::raw::freelist::Freelist;
 use crate::raw::{Class, GilOnce, ObjectCell, Owned, Result, This, TypeCell};
 
@@ -54,6 +55,14 @@ pub(crate) struct Task {
 
 static TASK: TypeCell = TypeCell::new();
 static TASKS: Freelist = Freelist::new();
+
+/// Where a task keeps its number in recordings, plus one, for who reads it from outside.
+pub(crate) const NUMBER_AT: usize = VALUE_AT + offset_of!(Task, number);
+
+/// The address of the class.
+pub(crate) fn class_address() -> usize {
+    TASK.get() as usize
+}
 
 impl Class for Task {
     fn class() -> &'static TypeCell {

@@ -19,6 +19,7 @@ use crate::raw::call::bound_method;
 use crate::raw::guard::discard;
 use crate::raw::{Owned, This};
 use crate::task::{self, Task};
+use crate::watchdog::annotations;
 
 /// Who runs.
 pub(crate) enum Witness {
@@ -196,6 +197,7 @@ pub(crate) fn meet(py: Python<'_>, task: This<'_, Task>) -> (u32, bool) {
     }
     let number = directory::meet_native(py, task);
     task.set_number(number);
+    annotations::inherit(py, number, task);
     (number, true)
 }
 

@@ -3,11 +3,11 @@
 //! The loop writes two words at each step and one at the end of a batch; everybody else only reads. The words are
 //! atomics without an order of their own: who reads them checks by the ring's head that the step is still the same.
 //!
-//! A watchdog that finds no step *parks*: it says so here and sleeps in the kernel. The loop looks at that word when it
-//! leaves a sleep of its own, which is rare, and wakes the watchdog up. So an idle loop has an idle watchdog, and a step
-//! costs nothing for it.
+//! A watchdog sleeps while every loop does. It says so in a word of its own, then looks here once more; a loop that leaves a
+//! sleep says so here, then looks at that word. Each has a fence between its two steps, so one of the two sees the other:
+//! an idle loop has an idle watchdog, and a step costs nothing for it.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use super::words::halves;
 use crate::clock::Stamp;
@@ -23,9 +23,9 @@ pub struct Live {
     /// How many items were ready when it began.
     ready: AtomicU32,
     /// The kernel's number of the thread; 0 while no loop runs in it.
-    pub thread: AtomicU32,
-    /// 1 while a watchdog sleeps until the loop wakes up: the word of a futex.
-    pub parked: AtomicU32,
+    thread: AtomicU32,
+    /// 1 while the loop sleeps in the kernel.
+    asleep: AtomicU32,
 }
 
 /// A step that has not returned.
@@ -52,6 +52,41 @@ impl Live {
     #[inline]
     pub fn end(&self) {
         self.start.store(0, Ordering::Relaxed);
+    }
+
+    /// A loop begins to run in the thread with this number of the kernel's.
+    pub fn enter(&self, thread: u32) {
+        self.thread.store(thread, Ordering::Relaxed);
+        self.wake_up();
+    }
+
+    /// No loop runs any more.
+    pub fn leave(&self) {
+        self.end();
+        self.thread.store(0, Ordering::Relaxed);
+    }
+
+    /// The loop goes to sleep in the kernel.
+    #[inline]
+    pub fn fall_asleep(&self) {
+        self.asleep.store(1, Ordering::Relaxed);
+    }
+
+    /// The loop has left its sleep. Who has asked to be told when, before looking here, must be told now.
+    #[inline]
+    pub fn wake_up(&self) {
+        self.asleep.store(0, Ordering::Relaxed);
+        fence(Ordering::SeqCst);
+    }
+
+    /// The kernel's number of the thread, while a loop runs in it.
+    pub fn thread(&self) -> Option<u32> {
+        Some(self.thread.load(Ordering::Relaxed)).filter(|&thread| thread != 0)
+    }
+
+    /// Whether a loop runs and does not sleep: a step may begin at any moment.
+    pub fn is_awake(&self) -> bool {
+        self.thread().is_some() && self.asleep.load(Ordering::Relaxed) == 0
     }
 
     /// The step that runs.

@@ -47,7 +47,7 @@ pub(super) fn size(steps: usize) -> usize {
 }
 
 /// What made an item ready: a step of the same thread, by the low bits of its sequence number, or something outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct WokenBy(pub u32);
 
 impl WokenBy {

@@ -37,6 +37,9 @@ pub(crate) struct Waiters {
     further: Cell<Further>,
 }
 
+/// Where the first one is.
+pub(super) const FIRST_AT: usize = std::mem::offset_of!(Waiters, first);
+
 impl Waiter {
     fn object(&self) -> &Owned {
         match self {

@@ -21,7 +21,7 @@ use crate::raw::guard::afterwards;
 use crate::raw::{Args, Owned, Raised, Result, This, gil, method};
 use crate::task::{self, Task, current, step};
 use crate::witness::{self, Witness};
-use crate::{errors, handle, imports, settings, viewer};
+use crate::{errors, handle, imports, settings, viewer, watchdog};
 
 /// How long a loop may run without a sleep before it offers the GIL to other threads.
 const LONGEST_GRIP: Duration = Duration::from_millis(50);
@@ -51,6 +51,9 @@ fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
     }
     drop(this.ring.replace(ring.clone()));
     this.scale.set(Some(scale));
+    if let Some(ring) = &ring {
+        watchdog::loop_begins(py, ring, this.to_owned(), this.turn.as_ptr() as usize);
+    }
     this.last_end.set(Stamp::now());
     this.last_release.set(Stamp::now());
     // `PyO3` is told that the GIL is held: else it would put off what it drops during the run until some later call.
@@ -65,7 +68,7 @@ fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
     });
     this.current.set(None);
     if let Some(ring) = this.ring.take() {
-        ring.live.end();
+        watchdog::loop_ends(py, &ring);
     }
     result
 }
@@ -88,6 +91,7 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
     let looks_around = wait != Wait::Skip || turns.is_multiple_of(CHECKED_TURN);
     if looks_around {
         release_current(py, this)?;
+        watchdog::loop_passes(py);
     }
     match wait {
         Wait::Skip => {}
@@ -96,7 +100,15 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
             stamp = Stamp::now();
         }
         Wait::Sleep(time) => {
-            slept = wait_for_events(py, this, ring, time, &mut events)?;
+            if let Some(ring) = ring {
+                ring.live.fall_asleep();
+            }
+            let outcome = wait_for_events(py, this, ring, time, &mut events);
+            if let Some(ring) = ring {
+                ring.live.wake_up();
+                watchdog::loop_passes(py);
+            }
+            slept = outcome?;
             now = Tick::now();
             stamp = Stamp::now();
         }

@@ -37,6 +37,9 @@ pub(crate) struct StoredArgs {
 }
 
 impl StoredArgs {
+    /// Where the content is.
+    pub(crate) const CONTENT_AT: usize = std::mem::offset_of!(Self, content);
+
     /// Stores arguments.
     #[inline]
     pub(crate) fn new<'a>(mut args: impl ExactSizeIterator<Item = super::args::Arg<'a>>) -> Result<Self> {

@@ -34,6 +34,9 @@ pub(crate) struct Instance<T> {
     pub(super) value: T,
 }
 
+/// Where the value begins in an object of a native class, in bytes.
+pub(crate) const VALUE_AT: usize = std::mem::offset_of!(Instance<()>, value);
+
 /// Holds a class once it is made.
 pub(crate) struct TypeCell(AtomicPtr<ffi::PyTypeObject>);
 
