@@ -308,21 +308,35 @@ fn congested_by_definition(chronology: &Chronology, threshold: Nanos, index: usi
 }
 
 /// The definition of a victim, one pair of steps after the other.
-fn victims_by_definition(chronology: &Chronology, threshold: Nanos, culprit: usize) -> Vec<(usize, Nanos)> {
+fn victims_by_definition(
+    chronology: &Chronology,
+    threshold: Nanos,
+    carried: &[usize],
+    culprit: usize,
+) -> Vec<(usize, Nanos)> {
     let steps = &chronology.steps;
     let holder = &steps[culprit];
     let mut victims = Vec::new();
     for (index, step) in steps.iter().enumerate() {
-        let carried = (0..steps.len()).any(|task| carriers(chronology, threshold, task).contains(&index));
         let ready = since(chronology, threshold, index).max(holder.start);
         let waited = step.start.min(holder.end()).saturating_sub(ready);
         let long = waited >= (threshold / 100).max(1);
-        if index != culprit && step.thread == holder.thread && step.start > holder.start && !carried && long {
+        if index != culprit
+            && step.thread == holder.thread
+            && step.start > holder.start
+            && !carried.contains(&index)
+            && long
+        {
             victims.push((index, waited));
         }
     }
     victims.sort_by_key(|&(index, waited)| (std::cmp::Reverse(waited), index));
     victims
+}
+
+/// All callbacks that carried the wake of a step.
+fn all_carriers(chronology: &Chronology, threshold: Nanos) -> Vec<usize> {
+    (0..chronology.steps.len()).flat_map(|task| carriers(chronology, threshold, task)).collect()
 }
 
 /// The callbacks that carried the wake of a step, the nearest first; none for a callback.
@@ -379,6 +393,7 @@ proptest! {
     #[test]
     fn victims_are_those_of_the_definition(chronology in random::chronology(40), threshold in 0..80_000_000_u64) {
         let analysis = Analysis::of(&chronology, threshold);
+        let carried = all_carriers(&chronology, threshold);
         let long = (0..chronology.steps.len()).filter(|&step| chronology.steps[step].duration > threshold);
         let (culprits, stalls): (Vec<usize>, Vec<usize>) =
             long.partition(|&step| !is_stall(&chronology, step));
@@ -393,7 +408,7 @@ proptest! {
             prop_assert_eq!(starvation.step, StepId(culprit as u32));
             let found: Vec<_> =
                 starvation.victims.iter().map(|victim| (victim.step.index(), victim.waited)).collect();
-            prop_assert_eq!(found, victims_by_definition(&chronology, threshold, culprit));
+            prop_assert_eq!(found, victims_by_definition(&chronology, threshold, &carried, culprit));
             prop_assert_eq!(starvation.victim_count, starvation.victims.len());
         }
     }
@@ -404,10 +419,10 @@ proptest! {
         threshold in prop_oneof![0..2_000_000_u64, 0..80_000_000_u64],
     ) {
         let analysis = Analysis::of(&chronology, threshold);
+        let carried = all_carriers(&chronology, threshold);
         for index in 0..chronology.steps.len() {
-            let carried = (0..chronology.steps.len()).any(|task| carriers(&chronology, threshold, task).contains(&index));
             let waited = congested_by_definition(&chronology, threshold, index);
-            let expected = (waited > threshold && !carried).then_some(waited);
+            let expected = (waited > threshold && !carried.contains(&index)).then_some(waited);
             prop_assert_eq!(analysis.congested(StepId(index as u32)), expected);
         }
         let mut ends = vec![0; chronology.threads.len()];
