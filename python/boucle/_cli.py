@@ -47,7 +47,7 @@ def _parser():
     run = commands.add_parser("run", help="run an unmodified program on boucle", description="Run a program on boucle.")
     run.add_argument(
         "--watch",
-        type=_seconds,
+        type=parse_time,
         nargs="?",
         const=DEFAULT_THRESHOLD,
         metavar="TIME",
