@@ -219,9 +219,10 @@ def _incident(fields):
 def _context_of_current_task(loop):
     """A copy of the context of the task that runs in another thread's loop; of this thread's where there is none."""
     task = asyncio.current_task(loop) if loop is not None else None
-    if hasattr(task, "get_context"):  # the tasks of asyncio's own class, from 3.12 on; ours
-        return task.get_context().copy()
-    return contextvars.copy_context()
+    context = _boucle._context_of(task)
+    if context is None and hasattr(task, "get_context"):  # asyncio's own, from 3.12 on
+        context = task.get_context()
+    return contextvars.copy_context() if context is None else context.copy()
 
 
 _last_told_of_no_processor = float("-inf")

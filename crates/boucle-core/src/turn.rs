@@ -130,10 +130,15 @@ impl<T> Turn<T> {
         self.ready.iter().map(|ready| &ready.item)
     }
 
-    /// Those that wait at `now`, which is also `stamp`: what is ready and the timers that are due, each with since when.
-    pub fn waiting(&self, now: Tick, stamp: Stamp, scale: &Scale) -> impl Iterator<Item = (&T, Stamp)> {
-        let due = self.timers.due(now).map(move |(deadline, item)| (item, scale.earlier(stamp, deadline.until(now))));
-        self.ready.iter().map(|ready| (&ready.item, ready.since)).chain(due)
+    /// Those that wait at `now`, which is also `stamp`: what is ready and the timers that are due.
+    pub fn waiting(&self, now: Tick, stamp: Stamp, scale: &Scale) -> impl Iterator<Item = Ready<&T>> {
+        let due = self.timers.due(now).map(move |(deadline, item)| Ready {
+            item,
+            since: scale.earlier(stamp, deadline.until(now)),
+            woken_by: WokenBy::TIMER,
+        });
+        let ready = self.ready.iter();
+        ready.map(|one| Ready { item: &one.item, since: one.since, woken_by: one.woken_by }).chain(due)
     }
 
     /// The same, to be replaced.

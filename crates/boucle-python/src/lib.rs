@@ -57,7 +57,9 @@ mod _boucle {
     #[pymodule_export]
     use super::stacks::StackOracle;
     #[pymodule_export]
-    use super::watchdog::face::{_annotate, _resume_watchdog, _set_watchdog_face, _suspend_watchdog, _unwatch, _watch};
+    use super::watchdog::face::{
+        _annotate, _context_of, _resume_watchdog, _set_watchdog_face, _suspend_watchdog, _unwatch, _watch,
+    };
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -39,7 +39,7 @@ use boucle_core::recorder::WokenBy;
 use boucle_core::recorder::account::Account;
 use boucle_core::recorder::rings::ThreadRing;
 use boucle_core::timers::TimerKey;
-use boucle_core::turn::Turn;
+use boucle_core::turn::{Ready, Turn};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -197,11 +197,14 @@ impl LoopCore {
         self.inherited.get()
     }
 
-    /// Those that wait at `now`, which is also `stamp`: ready or due, and not cancelled, each with since when.
-    pub(crate) fn waiting(&self, now: Tick, stamp: Stamp, scale: &Scale) -> Vec<(Owned, Stamp)> {
+    /// Those that wait at `now`, which is also `stamp`: ready or due, and not cancelled.
+    pub(crate) fn waiting(&self, now: Tick, stamp: Stamp, scale: &Scale) -> Vec<Ready<Item>> {
         let turn = self.turn.borrow();
-        let waiting = turn.waiting(now, stamp, scale).map(|(item, since)| (item.clone(), since));
-        waiting.filter(|(item, _)| handle::native(item).is_none_or(|handle| !handle.is_cancelled())).collect()
+        let waiting = turn.waiting(now, stamp, scale);
+        waiting
+            .filter(|ready| handle::native(ready.item).is_none_or(|handle| !handle.is_cancelled()))
+            .map(|Ready { item, since, woken_by }| Ready { item: item.clone(), since, woken_by })
+            .collect()
     }
 
     /// The number of who runs, while the recorder is on.

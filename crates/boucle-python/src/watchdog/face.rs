@@ -9,6 +9,7 @@ use super::{annotations, reporter, running};
 use crate::loop_core::LoopCore;
 use crate::raw::{Owned, This};
 use crate::settings;
+use crate::task;
 
 /// The shortest threshold: looking costs about a tenth of it.
 const SHORTEST: Duration = Duration::from_millis(1);
@@ -49,6 +50,13 @@ pub(crate) fn _resume_watchdog(py: Python<'_>, in_child: bool) {
 pub(crate) fn _set_watchdog_face(py: Python<'_>, face: Bound<'_, PyAny>, root: Bound<'_, PyAny>) {
     running::set_root(root.as_ptr() as usize);
     reporter::set_face(py, face.into(), root.into());
+}
+
+/// The context of a task of boucle's own class; None for anything else. Its own method exists from 3.12 on.
+#[pyfunction]
+pub(crate) fn _context_of(py: Python<'_>, task: Bound<'_, PyAny>) -> Option<Py<PyAny>> {
+    let task: Owned = task.into();
+    task::is_task(&task).then(|| task::context(py, &task).any(py).to_owned().unbind())
 }
 
 /// Names whoever runs in a loop by a text, which the variable has in its context. Nothing outside of a step.

@@ -20,7 +20,7 @@ use super::frequency::Permit;
 use super::incident::{Incident, Step, stays};
 use super::look::Look;
 use super::text::{Begun, Ended, Stay, Victim, culprit, duration};
-use super::waiting::{self, Span};
+use super::waiting::{self, Carriers, Span};
 use super::{annotations, queue, running};
 use crate::raw::{GilOnce, Owned};
 
@@ -196,10 +196,9 @@ fn tell_begun(py: Python<'_>, incident: &Incident) -> PyResult<()> {
     let loop_object = running::object(py, incident.step.ring).filter(|_| running::runs(incident.step.ring, identity));
     let span = Span { start: identity.running.start, end: incident.at };
     let (count, victims) = if let Some(object) = &loop_object {
-        waiting::queued(py, object, span, &face.getattr("name")?)
+        waiting::queued(py, object, span, &face.getattr("name")?, &mut Carriers::new())
     } else {
-        let victims =
-            waiting::longest_first(waiting::served(incident.step.ring, identity.sequence, span), incident.held);
+        let victims = victims(py, incident, span, incident.held)?;
         (victims.len(), victims)
     };
     let mut sentence = sentence(incident, &account.culprit(), count, victims.first());
@@ -229,12 +228,7 @@ fn tell_ended(py: Python<'_>, incident: &Incident, looks: &[Look], held: Duratio
     let end = Stamp(start.0 + scale.stamps(held) as u64);
     let span = Span { start, end };
     let face = face(py);
-    let queued = match running::object(py, incident.step.ring) {
-        Some(object) => waiting::queued(py, &object, span, &face.getattr("name")?).1,
-        None => Vec::new(),
-    };
-    let served = waiting::served(incident.step.ring, incident.step.identity.sequence, span);
-    let victims = waiting::longest_first(served.into_iter().chain(queued), held);
+    let victims = victims(py, incident, span, held)?;
     let account = Account::of(incident);
     let sentence = Ended { held, culprit: &account.culprit(), stays: &stays, victims: &victims }.sentence();
     let fields = fields(py, incident, &account, &stays, &victims)?;
@@ -245,6 +239,16 @@ fn tell_ended(py: Python<'_>, incident: &Incident, looks: &[Look], held: Duratio
     let text = (incident.permit != Permit::Quiet).then_some(sentence);
     face.call_method1("tell", (text, false, fields, py.None()))?;
     Ok(())
+}
+
+/// Who had to wait for a step that has returned: those that have run since and those that still wait.
+fn victims(py: Python<'_>, incident: &Incident, span: Span, held: Duration) -> PyResult<Vec<Victim>> {
+    let (mut victims, mut carriers) = waiting::served(incident.step.ring, incident.step.identity.sequence, span);
+    if let Some(object) = running::object(py, incident.step.ring) {
+        victims.extend(waiting::queued(py, &object, span, &face(py).getattr("name")?, &mut carriers).1);
+    }
+    victims.extend(waiting::callbacks(carriers, span));
+    Ok(waiting::longest_first(victims, held))
 }
 
 fn tell_no_processor(py: Python<'_>, held: Duration) -> PyResult<()> {

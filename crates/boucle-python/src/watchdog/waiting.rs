@@ -34,14 +34,27 @@ impl Span {
     }
 }
 
+/// Since when callbacks that have run were ready, and who ran, by the name that those know them by whom they woke up.
+pub(super) type Carriers = HashMap<WokenBy, (Stamp, u32)>;
+
 /// Those in the queue of a loop, with the due timers: how many, and the first of them by name, the longest wait first.
-/// `name` is a function of Python's, of a list of what is queued.
-pub(super) fn queued(py: Python<'_>, object: &Owned, span: Span, name: &Bound<'_, PyAny>) -> (usize, Vec<Victim>) {
+/// `name` is a function of Python's, of a list of what is queued. Who was woken up by a carrier, which is taken out, has
+/// been waiting for as long.
+pub(super) fn queued(
+    py: Python<'_>,
+    object: &Owned,
+    span: Span,
+    name: &Bound<'_, PyAny>,
+    carriers: &mut Carriers,
+) -> (usize, Vec<Victim>) {
     let scale = Scale::measure();
-    let now = Tick::now();
     let core = This::<LoopCore>::of(object);
-    let mut ready = core.map(|core| core.waiting(now, span.end, &scale)).unwrap_or_default();
-    ready.retain(|(_, since)| *since < span.end);
+    let ready = core.map(|core| core.waiting(Tick::now(), Stamp::now(), &scale)).unwrap_or_default();
+    let mut ready: Vec<_> = ready
+        .into_iter()
+        .map(|one| (one.item, carriers.remove(&one.woken_by).map_or(one.since, |(since, _)| since.min(one.since))))
+        .filter(|(_, since)| *since < span.end)
+        .collect();
     let count = ready.len();
     ready.sort_by_key(|(_, since)| *since);
     ready.truncate(ASKED);
@@ -54,46 +67,44 @@ pub(super) fn queued(py: Python<'_>, object: &Owned, span: Span, name: &Bound<'_
     let victims = ready
         .iter()
         .zip(names)
-        .map(|((_, since), (name, coroutine))| Victim {
-            name,
-            coroutine,
-            waited: span.overlap(*since, span.end, &scale),
+        .map(|((_, since), (name, coroutine))| {
+            let waited = span.overlap(*since, span.end, &scale);
+            Victim { name, coroutine, waited }
         })
         .collect();
     (count, victims)
 }
 
-/// Those that ran after a step and were ready before it ended. `sequence` is that of the step.
-///
-/// A callback that only wakes a task up, as that of a sleep does, was no victim: the task was, for as long.
-pub(super) fn served(ring: u32, sequence: u64, span: Span) -> Vec<Victim> {
-    let Some(ring) = rings::all().get(ring as usize).cloned() else { return Vec::new() };
+/// Those that ran after a step and were ready before it ended. `sequence` is that of the step. Of callbacks it is not known
+/// whether they were victims: one that only wakes a task up, as that of a sleep does, was none, but the task was, for as long.
+/// Those whom nobody is known to have been woken up by are given back.
+pub(super) fn served(ring: u32, sequence: u64, span: Span) -> (Vec<Victim>, Carriers) {
+    let mut carriers = Carriers::new();
+    let Some(ring) = rings::all().get(ring as usize).cloned() else { return (Vec::new(), carriers) };
     let scale = Scale::measure();
-    // Waits of callbacks that may turn out to have woken a task up, by the name that steps know them by.
-    let mut carriers: HashMap<WokenBy, (Stamp, u32)> = HashMap::new();
     let mut waits: HashMap<u32, Duration> = HashMap::new();
-    let mut note = |actor, since, until| {
-        let wait: &mut Duration = waits.entry(actor).or_default();
-        *wait = (*wait).max(span.overlap(since, until, &scale));
-    };
     let reading = ring.ring.read(sequence + 1);
     for (sequence, step) in (reading.first..).zip(reading.steps) {
         let own = Stamp(step.start.0.saturating_sub(step.waited as u64));
-        let carried = carriers.remove(&step.woken_by).map(|(since, _)| since);
-        let since = carried.map_or(own, |carried| carried.min(own));
+        let since = carriers.remove(&step.woken_by).map_or(own, |(carried, _)| carried.min(own));
         if since >= span.end {
             continue;
         }
         if step.actor & CALLBACK != 0 {
             carriers.insert(WokenBy::step(sequence), (since, step.actor));
         } else {
-            note(step.actor, since, step.start);
+            let wait = waits.entry(step.actor).or_default();
+            *wait = (*wait).max(span.overlap(since, step.start, &scale));
         }
     }
-    for (since, actor) in carriers.into_values() {
-        note(actor, since, span.end);
-    }
-    waits.into_iter().filter_map(|(actor, waited)| victim(actor, waited)).collect()
+    (waits.into_iter().filter_map(|(actor, waited)| victim(actor, waited)).collect(), carriers)
+}
+
+/// Callbacks that woke nobody up: they were victims themselves.
+pub(super) fn callbacks(carriers: Carriers, span: Span) -> Vec<Victim> {
+    let scale = Scale::measure();
+    let victims = carriers.into_values();
+    victims.filter_map(|(since, actor)| victim(actor, span.overlap(since, span.end, &scale))).collect()
 }
 
 /// An actor that waited so long, by its name; nothing where that is forgotten.
