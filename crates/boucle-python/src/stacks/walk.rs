@@ -114,20 +114,23 @@ fn chain(copy: &mut Copy<'_>, offsets: &Offsets, subject: Subject) -> Result<Cha
     let Innermost { mut frame, block } = innermost(copy, offsets, subject)?;
     let mut chain = Chain::default();
     let mut outermost = 0;
+    let mut is_within = subject.within == 0;
     for _ in 0..DEEPEST + ENTRIES {
         if frame == 0 || chain.links.len() == DEEPEST {
             break;
         }
         let (link, previous) = link(copy, offsets, frame, block)?;
         outermost = link.owner;
+        is_within |= frame == subject.within;
         if link.owner < owner::INTERPRETER {
             chain.links.push(link);
         }
         frame = previous;
     }
     chain.is_cut = frame != 0;
-    // A generator is always called by somebody: this one has yielded meanwhile.
-    if outermost == owner::GENERATOR && !chain.is_cut { Err(Unreadable) } else { Ok(chain) }
+    // A generator is always called by somebody: one that is not has yielded meanwhile.
+    let is_whole = is_within && outermost != owner::GENERATOR;
+    if is_whole || chain.is_cut { Ok(chain) } else { Err(Unreadable) }
 }
 
 /// Where the frames begin.
@@ -164,6 +167,11 @@ fn innermost(copy: &mut Copy<'_>, offsets: &Offsets, subject: Subject) -> Result
         return Err(Unreadable);
     }
     Ok(Innermost { frame, block })
+}
+
+/// The address of the innermost frame of a thread.
+pub(super) fn innermost_of(access: &Access, offsets: &Offsets, subject: Subject) -> Option<usize> {
+    innermost(&mut Copy::new(access, 0), offsets, subject).ok().map(|innermost| innermost.frame)
 }
 
 /// A frame, and the one that called it.
