@@ -174,7 +174,7 @@ def test_lines_are_those_of_the_instructions():
 
 @pytest.fixture
 def stopping():
-    """Stops an oracle when the test is over. The test makes it itself: what is walked is inside of the frame that did."""
+    """Stops an oracle when the test is over. The test makes it: what is walked is inside of the frame that did."""
     oracles = []
     yield lambda oracle: oracles.append(oracle) or oracle
     for oracle in oracles:

@@ -31,7 +31,6 @@ mod raw;
 mod rendezvous;
 mod settings;
 mod sock;
-#[allow(dead_code, reason = "some of it is for the watchdog only")]
 mod stacks;
 mod task;
 mod tls;

@@ -70,7 +70,7 @@ impl PartialEq for Subject {
 
 impl Eq for Subject {}
 
-/// A frame as it was found: numbers, which [`Reader::describe`] makes words of.
+/// A frame as it was found: numbers, which [`Reader::describe_all`] makes words of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RawFrame {
     /// The address of the code object.
@@ -190,11 +190,6 @@ impl Reader {
     /// The frames of a thread.
     pub(crate) fn walk(&self, subject: Subject) -> Result<Stack, Rejected> {
         walk::walk(&self.open()?, &self.offsets, subject)
-    }
-
-    /// A frame in words: see [`describe_all`](Self::describe_all), which is cheaper for several.
-    pub(crate) fn describe(&self, frame: RawFrame) -> Result<Frame, Rejected> {
-        self.describe_all(&[frame])?.pop().ok_or(Rejected::Inconsistent)
     }
 
     /// Frames in words. To be called soon after [`walk`](Self::walk): the code objects must still be there. Where a thread

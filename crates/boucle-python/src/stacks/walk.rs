@@ -7,6 +7,10 @@
 //! A thread that calls and returns every few nanoseconds is rarely found twice in the same place. After so many copies the
 //! frames count that were in both of the last: the thread was inside of them all the while.
 //!
+//! A thread may also be found between two frames, and stay there for long where the scheduler takes the processor from it:
+//! both copies are wrong in the same way. So the innermost frame is read once more at the end of each copy, and the chain
+//! must lead to the frame that named the thread.
+//!
 //! # Invariants
 //!
 //! * The number of frames, of attempts and of bytes read is bounded, whatever is found.
@@ -222,9 +226,9 @@ fn place(link: &Link, head: &Head) -> Option<Place> {
         Some(first) => (link.instruction as isize).checked_sub(first as isize)?,
         None => (link.instruction as isize).checked_mul(2)?,
     };
-    if link.owner != owner::GENERATOR && offset < head.begins_at {
+    if offset < 0 || (link.owner != owner::GENERATOR && offset < head.begins_at) {
         return (offset >= -2).then_some(Place::Before);
     }
-    let offset = usize::try_from(offset).ok()?;
+    let offset = offset as usize;
     (offset < head.size && offset.is_multiple_of(2)).then_some(Place::At(offset))
 }
