@@ -9,6 +9,8 @@ import itertools
 import os
 import platform
 import re
+import shutil
+import subprocess
 import sys
 import sysconfig
 import threading
@@ -171,11 +173,12 @@ def test_lines_are_those_of_the_instructions():
 
 
 @pytest.fixture
-def oracle():
-    """Walks this thread; what it is asked about stands in the file <watched>."""
-    oracle = _boucle.StackOracle("<watched>")
-    yield oracle
-    oracle.stop()
+def stopping():
+    """Stops an oracle when the test is over. The test makes it: what is walked is inside of the frame that did."""
+    oracles = []
+    yield lambda oracle: oracles.append(oracle) or oracle
+    for oracle in oracles:
+        oracle.stop()
 
 
 HOLDING = """def f7(oracle, number, depth, work):
@@ -202,7 +205,8 @@ def until(condition):
 
 
 @pytest.mark.parametrize("work", ["sum(itertools.repeat(1, 3_000_000))", "time.sleep(0.05)", "gc.collect()"])
-def test_frames_are_read_while_c_code_runs(oracle, work):
+def test_frames_are_read_while_c_code_runs(stopping, work):
+    oracle = stopping(_boucle.StackOracle("<watched>"))
     function, code = watched(), compile(work, "<work>", "eval")
 
     def seen():
@@ -219,7 +223,8 @@ def test_frames_are_read_while_c_code_runs(oracle, work):
         assert collecting > 0
 
 
-def test_who_sleeps_does_not_hold_the_gil_and_collects_nothing(oracle):
+def test_who_sleeps_does_not_hold_the_gil_and_collects_nothing(stopping):
+    oracle = stopping(_boucle.StackOracle("<watched>"))
     gc.collect()
     until(lambda: oracle.counts()[0] > 0)
     gc.disable()
@@ -236,14 +241,19 @@ def test_who_sleeps_does_not_hold_the_gil_and_collects_nothing(oracle):
     assert after[7] == before[7]
 
 
-def test_a_thread_that_has_ended_is_harmless():
+def rejected(oracle):
+    _, restless, inconsistent, *_ = oracle.counts()
+    return restless + inconsistent
+
+
+def test_a_thread_that_has_ended_is_harmless(stopping):
     oracles = []
     thread = threading.Thread(target=lambda: oracles.append(_boucle.StackOracle("<ended>")))
     thread.start()
     thread.join()
-    (oracle,) = oracles
-    before = oracle.counts()[0]
-    until(lambda: oracle.counts()[0] > before + 100)
+    (oracle,) = map(stopping, oracles)
+    before = rejected(oracle)
+    until(lambda: rejected(oracle) > before + 100)
     oracle.stop()
     oracle.stop()
     assert oracle.counts()[3] == 0
@@ -260,6 +270,37 @@ def test_a_wrong_answer_is_noticed():
     assert result.returncode == 1, result.stdout + result.stderr
     assert "wrong: f" in result.stdout
     assert "stack-stress: NOT GOOD" in result.stdout
+
+
+# Walks a sleeping thread for a while: prints how often.
+DEEP = """
+import sys, time
+from boucle import _boucle
+source = "".join(f"def f{n}(x): return f{n + 1}(x)\\n" for n in range(int(sys.argv[1])))
+scope = {f"f{sys.argv[1]}": time.sleep}
+exec(source, scope)
+oracle = _boucle.StackOracle("<watched>")
+scope["f0"](1)
+oracle.stop()
+print(oracle.counts()[0])
+"""
+
+
+@pytest.mark.parametrize("depth", [3, 100])
+def test_a_stack_takes_few_system_calls_however_deep_it_is(depth, tmp_path):
+    if shutil.which("strace") is None:
+        pytest.skip("strace is not installed: `make test` installs it where it may")
+    log = tmp_path / "log"
+    strace = ["strace", "-f", "-e", "trace=process_vm_readv", "-o", log]
+    command = [*strace, sys.executable, "-c", DEEP, str(depth)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=os.environ | PACKAGE)
+    if "ptrace" in result.stderr:
+        pytest.skip(f"strace may not trace here: {result.stderr.strip()}")
+    assert result.returncode == 0, result.stderr
+    calls = log.read_text().count("process_vm_readv(")
+    # Three of them for the GIL and the garbage collector; before 3.11 a frame is an object of its own, found by a call.
+    frames = depth if sys.version_info < (3, 11) else depth // 20
+    assert calls / int(result.stdout) < 15 + frames
 
 
 # Forbids process_vm_readv by a seccomp filter; with an argument, also that files are opened.

@@ -32,7 +32,6 @@ mod raw;
 mod rendezvous;
 mod settings;
 mod sock;
-#[allow(dead_code, reason = "some of it is for the stress test only")]
 mod stacks;
 mod task;
 mod tls;

@@ -23,6 +23,7 @@ mod trial;
 mod walk;
 
 use std::fmt;
+use std::sync::OnceLock;
 
 use pyo3::prelude::*;
 
@@ -49,14 +50,27 @@ pub(crate) struct Reader {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal(String);
 
-/// A thread whose frames are read: valid as long as its Python thread state lives, and harmless after.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A thread whose frames are read, inside of the Python frame that named it: as long as that one runs. Afterwards it is
+/// harmless, and a walk is rejected unless another frame lies at the same address.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Subject {
     /// The address of its `PyThreadState`.
     state: usize,
+    /// The address of the frame, 0 if there is none or it is not known. A stack that does not come to it was read while the
+    /// thread was between two frames, where the scheduler may leave it for long.
+    within: usize,
 }
 
-/// A frame as it was found: numbers, which [`Reader::describe`] makes words of.
+/// The same thread.
+impl PartialEq for Subject {
+    fn eq(&self, other: &Self) -> bool {
+        self.state == other.state
+    }
+}
+
+impl Eq for Subject {}
+
+/// A frame as it was found: numbers, which [`Reader::describe_all`] makes words of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct RawFrame {
     /// The address of the code object.
@@ -119,9 +133,12 @@ pub(crate) enum Holder {
 }
 
 impl Subject {
-    /// The calling thread.
+    /// The calling thread, inside of the frame that it is in.
     pub(crate) fn current(py: Python<'_>) -> Self {
-        Self { state: memory::thread_state(py) }
+        let thread = Self { state: memory::thread_state(py), within: 0 };
+        let innermost =
+            |(memory, offsets): &(Memory, Offsets)| walk::innermost_of(&memory.open().ok()?, offsets, thread);
+        Self { within: layout().as_ref().ok().and_then(innermost).unwrap_or(0), ..thread }
     }
 }
 
@@ -141,10 +158,9 @@ impl Reader {
     }
 
     fn untried(py: Python<'_>) -> Result<Self, String> {
-        let memory = Memory::find()?;
+        let (memory, offsets) = layout().clone()?;
         let access = memory.open().map_err(|error| error.to_string())?;
-        let runtime = memory::symbol(c"_PyRuntime").ok_or("this Python does not export _PyRuntime")?;
-        let offsets = offsets::find(&access, runtime)?;
+        let runtime = runtime()?;
         let at = memory::thread_state(py).wrapping_add(offsets.thread.interpreter);
         let interpreter = word_at(&access, at).ok_or("the state of this thread cannot be read")?;
         let fields = &offsets.interpreter;
@@ -176,11 +192,6 @@ impl Reader {
         walk::walk(&self.open()?, &self.offsets, subject)
     }
 
-    /// A frame in words: see [`describe_all`](Self::describe_all), which is cheaper for several.
-    pub(crate) fn describe(&self, frame: RawFrame) -> Result<Frame, Rejected> {
-        self.describe_all(&[frame])?.pop().ok_or(Rejected::Inconsistent)
-    }
-
     /// Frames in words. To be called soon after [`walk`](Self::walk): the code objects must still be there. Where a thread
     /// goes on running they may not be.
     pub(crate) fn describe_all(&self, frames: &[RawFrame]) -> Result<Vec<Frame>, Rejected> {
@@ -193,7 +204,7 @@ impl Reader {
         let access = self.memory.open().ok()?;
         match word_at(&access, locked)? as i32 {
             0 => Some(Holder::Nobody),
-            1 => word_at(&access, holder).map(|state| Holder::Thread(Subject { state })),
+            1 => word_at(&access, holder).map(|state| Holder::Thread(Subject { state, within: 0 })),
             _ => None,
         }
     }
@@ -210,6 +221,21 @@ impl Reader {
     fn open(&self) -> Result<Access, Rejected> {
         self.memory.open().map_err(|_| Rejected::Inconsistent)
     }
+}
+
+/// How memory is read here, and where things are in it: not tried.
+fn layout() -> &'static Result<(Memory, Offsets), String> {
+    static LAYOUT: OnceLock<Result<(Memory, Offsets), String>> = OnceLock::new();
+    LAYOUT.get_or_init(|| {
+        let memory = Memory::find()?;
+        let access = memory.open().map_err(|error| error.to_string())?;
+        Ok((memory, offsets::find(&access, runtime()?)?))
+    })
+}
+
+/// The address of what belongs to the whole process.
+fn runtime() -> Result<usize, &'static str> {
+    memory::symbol(c"_PyRuntime").ok_or("this Python does not export _PyRuntime")
 }
 
 /// The word at an address.

@@ -68,7 +68,7 @@ struct Counts {
 
 #[pymethods]
 impl StackOracle {
-    /// Begins to walk the calling thread, whose program is in a file of this name.
+    /// Begins to walk the calling thread, inside of the frame that calls this. The program is in a file of this name.
     #[new]
     fn new(py: Python<'_>, file: String) -> PyResult<Self> {
         let reader = Reader::new(py).map_err(|refusal| PyRuntimeError::new_err(refusal.to_string()))?;
@@ -204,10 +204,8 @@ impl Shared {
         let mut wrong = self.wrong.lock().unwrap_or_else(PoisonError::into_inner);
         if wrong.len() < SHOWN {
             let (number, depth) = number_and_depth(published);
-            wrong.push_back(format!(
-                "f{number} called by {depth} frames of its own: {:?}",
-                self.own(frames).collect::<Vec<_>>()
-            ));
+            let stack: Vec<_> = frames.iter().map(|frame| format!("{}:{}", frame.function, frame.line)).collect();
+            wrong.push_back(format!("f{number} called by {depth} frames of its own: {}", stack.join(" ")));
         }
     }
 }

@@ -7,6 +7,10 @@
 //! A thread that calls and returns every few nanoseconds is rarely found twice in the same place. After so many copies the
 //! frames count that were in both of the last: the thread was inside of them all the while.
 //!
+//! A thread may also be found between two frames, and stay there for long where the scheduler takes the processor from it:
+//! both copies are wrong in the same way. So the innermost frame is read once more at the end of each copy, and the chain
+//! must lead to the frame that named the thread.
+//!
 //! # Invariants
 //!
 //! * The number of frames, of attempts and of bytes read is bounded, whatever is found.
@@ -114,20 +118,23 @@ fn chain(copy: &mut Copy<'_>, offsets: &Offsets, subject: Subject) -> Result<Cha
     let Innermost { mut frame, block } = innermost(copy, offsets, subject)?;
     let mut chain = Chain::default();
     let mut outermost = 0;
+    let mut is_within = subject.within == 0;
     for _ in 0..DEEPEST + ENTRIES {
         if frame == 0 || chain.links.len() == DEEPEST {
             break;
         }
         let (link, previous) = link(copy, offsets, frame, block)?;
         outermost = link.owner;
+        is_within |= frame == subject.within;
         if link.owner < owner::INTERPRETER {
             chain.links.push(link);
         }
         frame = previous;
     }
     chain.is_cut = frame != 0;
-    // A generator is always called by somebody: this one has yielded meanwhile.
-    if outermost == owner::GENERATOR && !chain.is_cut { Err(Unreadable) } else { Ok(chain) }
+    // A generator is always called by somebody: one that is not has yielded meanwhile.
+    let is_whole = is_within && outermost != owner::GENERATOR;
+    if is_whole || chain.is_cut { Ok(chain) } else { Err(Unreadable) }
 }
 
 /// Where the frames begin.
@@ -164,6 +171,11 @@ fn innermost(copy: &mut Copy<'_>, offsets: &Offsets, subject: Subject) -> Result
         return Err(Unreadable);
     }
     Ok(Innermost { frame, block })
+}
+
+/// The address of the innermost frame of a thread.
+pub(super) fn innermost_of(access: &Access, offsets: &Offsets, subject: Subject) -> Option<usize> {
+    innermost(&mut Copy::new(access, 0), offsets, subject).ok().map(|innermost| innermost.frame)
 }
 
 /// A frame, and the one that called it.
@@ -214,9 +226,9 @@ fn place(link: &Link, head: &Head) -> Option<Place> {
         Some(first) => (link.instruction as isize).checked_sub(first as isize)?,
         None => (link.instruction as isize).checked_mul(2)?,
     };
-    if link.owner != owner::GENERATOR && offset < head.begins_at {
+    if offset < 0 || (link.owner != owner::GENERATOR && offset < head.begins_at) {
         return (offset >= -2).then_some(Place::Before);
     }
-    let offset = usize::try_from(offset).ok()?;
+    let offset = offset as usize;
     (offset < head.size && offset.is_multiple_of(2)).then_some(Place::At(offset))
 }
