@@ -31,7 +31,7 @@ const INDEX_SLOT: usize = 4;
 const RECORDS: usize = INDEX + KEPT * INDEX_SLOT;
 /// The words of all records.
 const ROOM: usize = 1 << 19;
-const SIZE: usize = RECORDS + ROOM;
+pub(super) const SIZE: usize = RECORDS + ROOM;
 
 /// The longest record, in words. Outer frames of a stack that is longer are left out.
 const LONGEST: usize = 4096;
@@ -79,7 +79,7 @@ pub fn all() -> Vec<RawSample> {
     OWN.get().copied().flatten().map_or_else(Vec::new, |words| read(&words))
 }
 
-fn write(words: Own, sample: &RawSample) {
+pub(super) fn write(words: Own, sample: &RawSample) {
     let record = encode(sample);
     let at = words[WRITTEN].load(Ordering::Relaxed);
     words[WRITTEN].store(at + record.len() as u64, Ordering::Relaxed);
