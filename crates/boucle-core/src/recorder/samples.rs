@@ -34,7 +34,7 @@ const INDEX_SLOT: usize = 4;
 const RECORDS: usize = INDEX + KEPT * INDEX_SLOT;
 /// The words of all records.
 const ROOM: usize = 1 << 19;
-const SIZE: usize = RECORDS + ROOM;
+pub(super) const SIZE: usize = RECORDS + ROOM;
 
 /// The longest record, in words. Outer frames of a stack that is longer are left out.
 const LONGEST: usize = 4096;
@@ -92,7 +92,7 @@ pub fn cause_of(ring: u32, sequence: u64) -> Cause {
     found.map_or(Cause::Unknown, |sample| sample.cause)
 }
 
-fn write(words: Own, sample: &RawSample) {
+pub(super) fn write(words: Own, sample: &RawSample) {
     let record = encode(sample);
     let at = words[WRITTEN].load(Ordering::Relaxed);
     words[WRITTEN].store(at + record.len() as u64, Ordering::Relaxed);
