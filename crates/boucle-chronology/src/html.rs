@@ -13,8 +13,8 @@
 //! * The same arguments give the same bytes.
 //! * Source lines are an argument, since this crate reads no file: [`lines`] says which ones are of use.
 //!
-//! A library to draw with was rejected: the viewer is smaller than any of them, and drawing by element takes seconds from
-//! some ten thousand steps on.
+//! A library to draw with was rejected: what there is wants an object or an element for each step, which is what a million
+//! steps have no room for.
 
 mod columns;
 mod digest;

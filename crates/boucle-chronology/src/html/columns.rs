@@ -1,8 +1,8 @@
 //! The data of a page: columns of numbers and a table of texts, deflated, as letters that HTML carries unchanged.
 //!
 //! A column is cut into planes, first the lowest byte of each number, then the next, as many as its largest number
-//! needs. That is smaller than numbers of variable length once it is deflated, since the bytes of a plane are alike, and
-//! a browser reads it in a loop without a branch. Inflated it is:
+//! needs. Once deflated that is as small as numbers of variable length, since the bytes of a plane are alike, and a browser
+//! reads it in a loop without a branch. Inflated it is:
 //!
 //! ```text
 //! length of the head in bytes   four bytes, the lowest first

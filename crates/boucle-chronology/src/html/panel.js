@@ -123,17 +123,24 @@ class Panel {
     const { run } = this;
     if (!starvation.places.length) {
       const place = run.resumed(starvation.step);
-      return place === NONE ? "" : [element("h3", {}, "Resumed at"), this.source(run.place(place))];
+      return place === NONE ? "" : [element("h3", {}, "Resumed at"), this.source(run.place(place), false)];
     }
     return starvation.places.map((held) => {
       const place = held.place === null ? null : run.place(held.place);
       const cause = held.cause ? `, ${held.cause}` : "";
       const title = held.seen ? `${precise(held.held)} here${cause}` : `Resumed at${cause}`;
-      return [element("h3", {}, title), place ? this.source(place) : "", this.stack(held.stack)];
+      const unseen = "Nobody watched it, so what held the processor is known only to come after this line.";
+      return [
+        element("h3", {}, title),
+        place ? this.source(place, held.seen) : "",
+        held.seen || held.cause ? "" : element("p", { class: "hint" }, unseen),
+        this.stack(held.stack),
+      ];
     });
   }
 
-  source(place) {
+  /** The lines of code around a place, if they are known, with the one marked that held the processor or resumed. */
+  source(place, isHeld) {
     const lines = Object.entries(this.run.head.sources[place.file] ?? {})
       .map(([number, text]) => [Number(number), text])
       .filter(([number]) => Math.abs(number - place.line) <= 4);
@@ -141,7 +148,7 @@ class Panel {
     if (!lines.length) return title;
     const indent = Math.min(...lines.filter(([, text]) => text.trim()).map(([, text]) => text.search(/\S/)));
     const code = lines.map(([number, text]) =>
-      element("span", { class: number === place.line ? "line held" : "line" },
+      element("span", { class: number === place.line ? `line ${isHeld ? "held" : "resumed"}` : "line" },
         element("i", {}, String(number)), `${text.slice(Math.max(indent, 0))}\n`));
     return [title, element("pre", { tabindex: "0", "aria-label": `Source of ${position(place)}` }, element("code", {}, code))];
   }

@@ -72,10 +72,10 @@ class Run {
     Object.assign(this, { start, end, since });
   }
 
-  /** Puts the steps of each thread, then those of each actor, next to each other, with how long each lane was busy. */
+  /** Puts the steps of each thread, then those of each actor, next to each other. */
   sortByLane() {
-    this.byThread = grouping(this.thread, this.columns["thread.name"].length, this.start, this.end);
-    this.byActor = grouping(this.actor, this.columns["actor.name"].length, this.start, this.end);
+    this.byThread = grouping(this.thread, this.columns["thread.name"].length);
+    this.byActor = grouping(this.actor, this.columns["actor.name"].length);
     const subject = this.columns["lane.subject"];
     this.laneOfActor = new Int32Array(this.columns["actor.name"].length).fill(NONE);
     this.laneOfThread = new Int32Array(this.columns["thread.name"].length).fill(NONE);
@@ -231,7 +231,19 @@ class Run {
 
   /** How long the steps from one position of a lane to another were busy. */
   busy(lane, from, to) {
-    return lane.grouping.busy[to] - lane.grouping.busy[from];
+    lane.sums ??= this.sums(lane);
+    return lane.sums[to - lane.first] - lane.sums[from - lane.first];
+  }
+
+  /** How long a lane was busy before each of its steps; of most lanes nobody asks. */
+  sums(lane) {
+    const { order } = lane.grouping;
+    const sums = new Float64Array(lane.last - lane.first + 1);
+    for (let at = lane.first, sum = 0; at < lane.last; at += 1) {
+      sum += this.end[order[at]] - this.start[order[at]];
+      sums[at - lane.first + 1] = sum;
+    }
+    return sums;
   }
 }
 
@@ -246,7 +258,8 @@ function partitionPoint(low, high, before) {
 }
 
 function numbers(bytes, count, planes) {
-  const Kind = planes <= 1 ? Uint8Array : planes <= 2 ? Uint16Array : planes <= 4 ? Uint32Array : Float64Array;
+  if (planes === 1) return bytes;
+  const Kind = planes === 0 ? Uint8Array : planes <= 2 ? Uint16Array : planes <= 4 ? Uint32Array : Float64Array;
   const values = new Kind(count);
   for (let plane = 0, scale = 1; plane < planes; plane += 1, scale *= 256) {
     const part = bytes.subarray(plane * count, (plane + 1) * count);
@@ -256,19 +269,19 @@ function numbers(bytes, count, planes) {
 }
 
 function signed(number) {
+  if (number < 2 ** 32) return (number >>> 1) ^ -(number & 1);
   return number % 2 === 1 ? -(number + 1) / 2 : number / 2;
 }
 
 /** The steps of each group next to each other: `order` from `first[group]` to `first[group + 1]`. */
-function grouping(group, groups, start, end) {
+function grouping(group, groups) {
+  const count = group.length;
   const first = new Uint32Array(groups + 1);
-  for (const of of group) first[of + 1] += 1;
+  for (let step = 0; step < count; step += 1) first[group[step] + 1] += 1;
   for (let at = 0; at < groups; at += 1) first[at + 1] += first[at];
   const next = first.slice();
-  const order = new Uint32Array(group.length);
-  for (let step = 0; step < group.length; step += 1) order[next[group[step]]++] = step;
-  const busy = new Float64Array(group.length + 1);
-  for (let at = 0; at < order.length; at += 1) busy[at + 1] = busy[at] + end[order[at]] - start[order[at]];
-  return { first, order, busy };
+  const order = new Uint32Array(count);
+  for (let step = 0; step < count; step += 1) order[next[group[step]]++] = step;
+  return { first, order };
 }
 

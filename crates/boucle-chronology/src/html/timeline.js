@@ -15,7 +15,8 @@ const AFTER_THREADS = 8;
 const ROOMY = { height: 46, bar: 6, thick: 20, name: 18, caption: 35, below: 38 };
 const LOW = { height: 22, bar: 3, thick: 16, name: 15, caption: 0, below: 0 };
 const ROOMY_LANES_MAX = 20;
-const PRINTED_LANES_MAX = 60;
+/* As high as fits on a page below the headline. */
+const PRINTED_MAX = 440;
 const INDENT = 14;
 const INDENTED_MAX = 6;
 const EDGE = 10;
@@ -91,13 +92,12 @@ class Timeline {
     this.overview = null;
   }
 
-  /** Takes the size of its element, and all lanes while printing. */
+  /** Takes the size of its element; for a printer, what fits on a page. */
   resize(printing = false) {
-    const most = LANES_TOP + PRINTED_LANES_MAX * this.row.height;
-    this.spacer.style.height = `${printing ? Math.min(this.height, most) : this.height}px`;
+    this.spacer.style.height = `${this.height}px`;
     this.shown = {
       width: this.scroller.clientWidth,
-      height: printing ? Math.min(this.height, most) : this.scroller.clientHeight,
+      height: printing ? Math.min(this.height, PRINTED_MAX) : this.scroller.clientHeight,
     };
     this.ratio = printing ? 3 : window.devicePixelRatio || 1;
     this.canvas.width = Math.round(this.shown.width * this.ratio);

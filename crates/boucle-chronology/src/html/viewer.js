@@ -51,6 +51,8 @@ class Viewer {
   }
 
   writeHash() {
+    /* A page inside of another, as in a notebook, has no address of its own. */
+    if (location.protocol === "about:") return;
     const { view, selected } = this.timeline;
     const seconds = (time) => String(Number((time / SECOND).toFixed(9)));
     const all = view.from === 0 && view.to >= this.run.duration;
