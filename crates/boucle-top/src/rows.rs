@@ -62,6 +62,8 @@ pub enum State {
 pub enum Mark {
     /// It held the processor for longer than the threshold.
     Blocks,
+    /// It does what is hardly meant: a lint of the analysis names it.
+    Careless,
     /// It was ready, and had to wait for longer than the threshold.
     Starves,
     /// Nothing.
@@ -96,6 +98,7 @@ pub fn rows(snapshot: &Snapshot, analysis: &Analysis) -> Vec<Row> {
         let earliest = waiting[actor.index()].map_or(since, |other: Nanos| other.min(since));
         waiting[actor.index()] = Some(earliest);
     }
+    let careless: Vec<_> = analysis.lints.iter().filter_map(|lint| lint.actor).collect();
     let mut rows = Vec::new();
     for (index, actor) in chronology.actors.iter().enumerate() {
         let usage = analysis.actors[index];
@@ -110,13 +113,16 @@ pub fn rows(snapshot: &Snapshot, analysis: &Analysis) -> Vec<Row> {
             name: name::shown(&actor.name),
             function: name::shown(&actor.function),
             state: state(snapshot, actor.kind, last[index], waiting[index].is_some()),
-            mark: mark(usage.longest_step, longest_wait, analysis.threshold),
+            mark: match mark(usage.longest_step, longest_wait, analysis.threshold) {
+                Mark::Starves | Mark::Fine if careless.contains(&ActorId(index as u32)) => Mark::Careless,
+                mark => mark,
+            },
             busy: usage.busy,
             longest_step: usage.longest_step,
             waited: usage.waited + waits,
             longest_wait,
             steps: usage.steps,
-            place: last[index].and_then(|step| place(snapshot, step)).cloned(),
+            place: last[index].and_then(|step| place(snapshot, analysis, step)).cloned(),
         });
     }
     rows
@@ -143,14 +149,17 @@ fn mark(longest_step: Nanos, longest_wait: Nanos, threshold: Nanos) -> Mark {
     }
 }
 
-/// Where a step is or left: what was seen of it while it ran, the await where it left, or the line where it resumed.
-fn place(snapshot: &Snapshot, step: StepId) -> Option<&Place> {
+/// Where a step is or left: what was seen of it if it runs, the await where it left, or the line where it resumed.
+fn place<'a>(snapshot: &'a Snapshot, analysis: &Analysis, step: StepId) -> Option<&'a Place> {
     let recorded = &snapshot.chronology.steps[step.index()];
     let place = match recorded.left {
-        Left::Awaited(place) if !snapshot.runs(step) => place,
-        _ => recorded.resumed?,
+        _ if snapshot.runs(step) => {
+            analysis.starvation_by(step).and_then(|long| long.place().place).or(recorded.resumed)
+        }
+        Left::Awaited(place) => Some(place),
+        Left::Returned | Left::Unknown => recorded.resumed,
     };
-    snapshot.chronology.places.get(place.index())
+    snapshot.chronology.places.get(place?.index())
 }
 
 /// Sorts rows, and keeps those whose name or coroutine contains `filter`.

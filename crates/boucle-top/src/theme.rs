@@ -76,7 +76,7 @@ impl Theme {
     pub fn mark(self, mark: Mark) -> Style {
         match mark {
             Mark::Blocks => self.blocking(),
-            Mark::Starves => self.waiting().add_modifier(Modifier::BOLD),
+            Mark::Careless | Mark::Starves => self.waiting().add_modifier(Modifier::BOLD),
             Mark::Fine => Style::new(),
         }
     }
@@ -106,6 +106,7 @@ pub fn word(state: State) -> &'static str {
 pub fn sign(mark: Mark) -> &'static str {
     match mark {
         Mark::Blocks => "!",
+        Mark::Careless => "?",
         Mark::Starves => "~",
         Mark::Fine => " ",
     }

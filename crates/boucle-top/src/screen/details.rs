@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use boucle_chronology::quantity::{count, plain, precise, short};
-use boucle_chronology::{ActorId, Chronology, Step, StepId, Wake, label, name};
+use boucle_chronology::{ActorId, Chronology, Step, StepId, Wake, advice, label, name, sentence};
 use ratatui::text::{Line, Span};
 
 use super::cells::{self, Column};
@@ -32,6 +32,11 @@ pub(super) fn task(view: &View, name: &str, function: &str, width: u16) -> Vec<L
     let own = |step: &StepId| Some(chronology.steps[step.index()].actor) == row.actor;
     let steps: Vec<StepId> = (0..chronology.steps.len() as u32).map(StepId).filter(own).collect();
     lines.extend(facts(view, &row));
+    for lint in view.analysis.lints.iter().filter(|lint| lint.actor.is_some() && lint.actor == row.actor) {
+        let finding = format!("  careless: {}", sentence::lint(chronology, lint));
+        lines.push(Line::styled(finding, view.theme.waiting()));
+        lines.push(Line::raw(format!("  advice: {}", advice::lint(lint.kind))));
+    }
     if !steps.is_empty() {
         lines.push(wakers(chronology, &steps));
         lines.extend(waits(view, &steps));

@@ -1,7 +1,7 @@
 //! The top of the screen: which process, how busy its loop is, and whether it is blocked now.
 
 use boucle_chronology::quantity::{count, grouped, percent, plain, precise, short};
-use boucle_chronology::{Nanos, name};
+use boucle_chronology::{Nanos, name, sentence};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
@@ -101,8 +101,19 @@ fn verdict(view: &View) -> (Line<'static>, Line<'static>) {
     (Line::styled(" not blocked", theme.running()), last(view))
 }
 
-/// The last starvation, if there was one.
+/// The last starvation if it is not long ago, else what the program does carelessly, else the last starvation after all.
 fn last(view: &View) -> Line<'static> {
+    let recent = view.incidents.newest_first().next().is_some_and(|last| last.end() > view.snapshot.moment(0));
+    match view.analysis.lints.last() {
+        Some(lint) if !recent => {
+            let text = format!(" careless: {}", sentence::lint(&view.snapshot.chronology, lint));
+            Line::styled(text, view.theme.waiting())
+        }
+        _ => last_starvation(view),
+    }
+}
+
+fn last_starvation(view: &View) -> Line<'static> {
     let Some(incident) = view.incidents.newest_first().next() else {
         let threshold = plain(view.analysis.threshold);
         return Line::styled(format!(" no step over {threshold} so far"), view.theme.quiet());

@@ -32,6 +32,7 @@ pub(super) fn lines(view: &View) -> Vec<Line<'static>> {
     let threshold = plain(view.analysis.threshold);
     for (mark, meaning) in [
         (Mark::Blocks, format!("it held the processor for over {threshold} in one step")),
+        (Mark::Careless, "it does what is hardly meant: its details say what".to_owned()),
         (Mark::Starves, format!("it was ready, and waited for over {threshold}")),
     ] {
         let sign = Span::styled(format!("  {:<11}", sign(mark)), view.theme.mark(mark));

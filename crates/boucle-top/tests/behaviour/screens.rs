@@ -39,6 +39,7 @@ fn afterwards_both_starvations_are_listed() {
 #[test]
 fn what_a_watchdog_saw_is_told() {
     let mut played = Played::watched();
+    check("watched-blocked", played.look(500 * MS), 100, 24);
     check("watched", played.end(), 100, 24);
     check("watched-starvation", played.keys("\t↓\n"), 100, 24);
 }
