@@ -62,7 +62,7 @@ const INDENTED_MAX: usize = 6;
 /// Pixels of a label of the time axis, with the space around it.
 const TICK: usize = 80;
 
-const LISTED: Limits = Limits { each: 5, places: 5, victims: 3 };
+const LISTED: Limits = Limits { each: 10, places: 5, victims: 8 };
 
 /// Where the parts of the picture are, in pixels.
 struct Geometry {

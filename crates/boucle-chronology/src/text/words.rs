@@ -7,7 +7,7 @@ use crate::model::Chronology;
 use crate::quantity::count;
 use crate::sentence;
 
-const LISTED: Limits = Limits { each: 10, places: 5, victims: 3 };
+const LISTED: Limits = Limits { each: 10, places: 5, victims: 8 };
 
 /// What was recorded, what happened, and what is missing.
 pub(super) fn title(canvas: &mut Canvas, width: usize, chronology: &Chronology, analysis: &Analysis) {

@@ -121,7 +121,7 @@ fn what_was_found_besides_starvations_is_told() {
         head[kind].as_array().unwrap().iter().map(|told| told["sentence"].as_str().unwrap().to_owned()).collect()
     };
     let stalls: Vec<String> = found(scenes::stalled(), "stalls");
-    assert_eq!(stalls, ["innocent took 120 ms, since the operating system gave it no processor for 120 ms"]);
+    assert_eq!(stalls, ["innocent took 120 ms, since the operating system gave it no processor"]);
     let lints: Vec<String> = found(scenes::careless(), "lints");
     assert_eq!(lints.len(), 3);
     let congestions: Vec<String> = found(scenes::careless(), "congestions");
