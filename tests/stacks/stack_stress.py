@@ -36,7 +36,7 @@ PLAIN = """def name(oracle, number, depth, left, work):
 """
 GENERATOR = """def name(oracle, number, depth, left, work):
     if left: yield from name(oracle, number, depth, left - 1, work)
-    else: oracle.enter(number, depth); yield work(); oracle.enter(number, depth); work(); oracle.leave()
+    else: oracle.enter(number, depth); work(); oracle.leave(); yield
 """
 COROUTINE = """async def name(oracle, number, depth, left, work):
     if left: return await name(oracle, number, depth, left - 1, work)
