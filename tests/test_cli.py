@@ -89,7 +89,7 @@ def test_record_refuses_a_name_before_it_runs(tmp_path):
     assert result.returncode == 1
     assert result.stdout == ""
     assert "run.gif" in result.stderr
-    assert ".svg, .txt, .json and .boucle" in result.stderr
+    assert ".html, .svg, .txt, .json, .pftrace and .boucle" in result.stderr
 
 
 @pytest.fixture
@@ -112,6 +112,12 @@ def test_show_prints_text_and_converts(recording, tmp_path):
     svg = tmp_path / "run.svg"
     assert run_boucle("show", recording, "-o", svg).returncode == 0
     assert svg.read_text().startswith("<svg")
+    page = tmp_path / "run.html"
+    assert run_boucle("show", recording, "-o", page).returncode == 0
+    assert page.read_text().startswith("<!DOCTYPE html>")
+    trace = tmp_path / "run.pftrace"
+    assert run_boucle("show", recording, "-o", trace).returncode == 0
+    assert trace.read_bytes()
 
 
 @pytest.mark.parametrize(("setting", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])

@@ -13,6 +13,7 @@ BELOW = {
     "boucle-core": {"boucle-chronology"},
     "boucle": {"boucle-core", "boucle-chronology"},
     "boucle-python": {"boucle-core", "boucle-chronology"},
+    "boucle-top": {"boucle-core", "boucle-chronology"},
 }
 # Which crates may reach pyo3, by whatever way.
 MAY_USE_PYTHON = {"boucle-python"}

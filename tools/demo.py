@@ -31,12 +31,13 @@ def main():
         recording = OUT / f"{program}.boucle"
         run(boucle, "record", "-o", recording, ROOT / "examples" / f"{program}.py")
         run(boucle, "show", recording)
-        run(boucle, "show", recording, "-o", OUT / f"{program}.svg")
+        for kind in ("svg", "html"):
+            run(boucle, "show", recording, "-o", OUT / f"{program}.{kind}")
     for program in PROGRAMS:
         run("cargo", "run", "--release", "-p", "boucle", "--example", program)
     print("\nThe pictures, for a browser:")
     for program in PROGRAMS:
-        print(f"    {OUT.name}/{program}.svg")
+        print(f"    {OUT.name}/{program}.svg, {OUT.name}/{program}.html")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@
     python3 tools/environments.py list
     python3 tools/environments.py which
 
+The viewer of `boucle top`, a program in Rust alone, is built once and installed in each.
+
 Everything it makes lies inside of the clone: environments in .venv/, wheels in dist/, compiled code in target/.
 An environment is rebuilt when the sources or the requirements have changed, and left alone otherwise.
 """
@@ -20,6 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14"]
 NOTHING = "nothing"
+VIEWER = ROOT / "dist" / "top"
 NONE_FOUND = f"no supported Python found (looked for {', '.join(SUPPORTED)} on PATH and in pyenv)"
 VERSION = "import sys; print('%d.%d' % sys.version_info[:2] if sys.implementation.name == 'cpython' else '')"
 
@@ -69,6 +72,9 @@ def build(version, interpreter, purpose):
     if purpose != NOTHING:
         _install_requirements(folder, purpose)
     _once(folder / "boucle.stamp", _digest(_sources()), lambda: _install_boucle(version, python_of(version)))
+    viewer = _digest(_viewer_sources())
+    _once(ROOT / "dist" / "top.stamp", viewer, _build_viewer)
+    _once(folder / "top.stamp", viewer, lambda: _install_wheel(python_of(version), VIEWER))
 
 
 def _make(folder, interpreter):
@@ -90,14 +96,29 @@ def _install_requirements(folder, purpose):
 
 def _install_boucle(version, python):
     _say(f"{version}: building the wheel")
-    maturin = _maturin()
-    environment = os.environ | {"CARGO_TARGET_DIR": str(ROOT / "target" / f"python{version}")}
     folder = ROOT / "dist" / version
+    _build_wheel(folder, f"python{version}", "--interpreter", str(python))
+    _install_wheel(python, folder)
+
+
+def _build_viewer():
+    _say("building the viewer of boucle top")
+    # Optimised, without the slow steps of a release: they would double the time and it spends none itself.
+    quick = {"CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16"}
+    _build_wheel(VIEWER, "top", "--manifest-path", "crates/boucle-top/Cargo.toml", environment=quick)
+
+
+def _build_wheel(folder, target, *options, environment=None):
+    maturin = _maturin()
     shutil.rmtree(folder, ignore_errors=True)
-    _run([maturin, "build", "--quiet", "--release", "--interpreter", str(python), "--out", str(folder)], environment)
+    environment = os.environ | {"CARGO_TARGET_DIR": str(ROOT / "target" / target)} | (environment or {})
+    _run([maturin, "build", "--quiet", "--release", "--out", str(folder), *options], environment)
+
+
+def _install_wheel(python, folder):
     (wheel,) = folder.glob("*.whl")
     _run([str(python), "-m", "pip", "install", "--quiet", "--no-deps", "--force-reinstall", str(wheel)])
-    _say(f"{version}: {wheel.name}")
+    _say(f"{python.parent.parent.name}: {wheel.name}")
 
 
 def _maturin():
@@ -109,9 +130,21 @@ def _maturin():
 
 
 def _sources():
-    """What a wheel is made of."""
+    """What the wheel of boucle is made of."""
     yield from (ROOT / name for name in ("Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md"))
-    for folder in ("crates", "python"):
+    for path in _code("crates", "python"):
+        if path.relative_to(ROOT).parts[:2] != ("crates", "boucle-top"):
+            yield path
+
+
+def _viewer_sources():
+    """What the wheel of boucle-top is made of."""
+    yield from (ROOT / name for name in ("Cargo.toml", "Cargo.lock"))
+    yield from _code("crates/boucle-top", "crates/boucle-core", "crates/boucle-chronology")
+
+
+def _code(*folders):
+    for folder in folders:
         for path in sorted((ROOT / folder).rglob("*")):
             if path.is_file() and re.search(r"\.(rs|toml|py|pyi|typed)$", path.name):
                 yield path

@@ -29,7 +29,7 @@ def python(gate, version):
     python = environments.python_of(version)
     gate.run("ruff", [python, "-m", "ruff", "check", "."])
     gate.run("ruff format", [python, "-m", "ruff", "format", "--check", "."])
-    gate.run("mypy", [python, "-m", "mypy", "python/boucle"])
+    gate.run("mypy", [python, "-m", "mypy", "python/boucle", "python/pytest_boucle"])
     gate.run("stubtest", [python, "-m", "mypy.stubtest", "boucle._boucle", "--mypy-config-file", "pyproject.toml"])
 
 

@@ -30,18 +30,26 @@ def rust(gate):
     )
 
 
-def strace(gate):
-    """strace, with which tests count system calls: installed where it is missing and may be. They skip without it."""
-    if shutil.which("strace"):
+# What tests use that is no Python package, and what does not happen without it: {program: (packages, loss)}.
+PROGRAMS = {
+    "strace": (["strace"], "no system calls are counted"),
+    "chromedriver": (["chromium", "chromium-driver"], "no page is tried in a browser"),
+}
+
+
+def program(gate, name):
+    """A program that tests use: installed where it is missing and may be. They skip without it."""
+    packages, loss = PROGRAMS[name]
+    if shutil.which(name):
         return
     if shutil.which("apt-get") is None or os.geteuid() != 0:
-        gate.skip("strace", "it is missing, and only root with apt-get could install it: no system calls are counted")
+        gate.skip(name, f"it is missing, and only root with apt-get could install it: {loss}")
         return
-    print("\n--- strace is missing: apt-get install strace", flush=True)
-    for command in (["apt-get", "update", "--quiet"], ["apt-get", "install", "--quiet", "--yes", "strace"]):
-        subprocess.run(command, stdin=subprocess.DEVNULL)
-    if shutil.which("strace") is None:
-        gate.skip("strace", "it is missing and cannot be installed: no system calls are counted")
+    print(f"\n--- {name} is missing: apt-get install {' '.join(packages)}", flush=True)
+    for command in (["update", "--quiet"], ["install", "--quiet", "--yes", "--no-install-recommends", *packages]):
+        subprocess.run(["apt-get", *command], stdin=subprocess.DEVNULL)
+    if shutil.which(name) is None:
+        gate.skip(name, f"it is missing and cannot be installed: {loss}")
 
 
 def python(gate, version):
@@ -67,7 +75,8 @@ def injected(gate, version):
 def main():
     gate = Gate("test")
     rust(gate)
-    strace(gate)
+    for name in PROGRAMS:
+        program(gate, name)
     versions = list(environments.interpreters())
     for version in versions:
         python(gate, version)

@@ -14,7 +14,19 @@ from . import asgi
 from ._boucle import Future, Task, __version__
 from ._launch import EventLoopPolicy, install, run
 from ._loop import Loop, new_event_loop
-from ._recording import Chronology, Place, Starvation, Step, Victim, load, record
+from ._recording import (
+    Chronology,
+    Congestion,
+    HeldPlace,
+    Lint,
+    Place,
+    Share,
+    Starvation,
+    Step,
+    Victim,
+    load,
+    record,
+)
 from ._statistics import follow
 from ._tasks import make_visible
 from ._watching import Incident, annotate, watch
@@ -22,11 +34,15 @@ from ._watching import start as _start_watching
 
 __all__ = [
     "Chronology",
+    "Congestion",
     "EventLoopPolicy",
     "Future",
+    "HeldPlace",
     "Incident",
+    "Lint",
     "Loop",
     "Place",
+    "Share",
     "Starvation",
     "Step",
     "Task",
@@ -41,6 +57,21 @@ __all__ = [
     "run",
     "watch",
 ]
+
+
+def load_ipython_extension(shell):
+    """Add the cell magic %%chronology: ``%load_ext boucle`` calls this."""
+    from ._magics import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell):
+    """Take it out again."""
+    from ._magics import unload
+
+    unload(shell)
+
 
 make_visible()
 follow(Loop)

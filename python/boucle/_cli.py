@@ -1,4 +1,4 @@
-"""The command ``boucle``: run and record programs, show recordings, add a Jupyter kernel.
+"""The command ``boucle``: run and record programs, look into running ones, show recordings, add a Jupyter kernel.
 
 Data goes to stdout, talk to stderr. Exit status: that of the program for run and record; 2 for a wrong call; 1 for
 anything else that failed.
@@ -6,17 +6,25 @@ anything else that failed.
 
 import argparse
 import os
+import shutil
 import signal
 import sys
+import sysconfig
 
-from . import __version__
-from ._recording import DEFAULT_THRESHOLD, check_can_save, load, record
+from . import __version__, _annotations
+from ._quantities import parse_time
+from ._recording import DEFAULT_THRESHOLD, check_can_save, load, record, snapshot
 from ._watching import watch
+
+_ANY_KIND = "a name in .html, .svg, .txt, .json, .pftrace or .boucle"
 
 
 def main(arguments=None):
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["top"]:
+        return _top(arguments[1:])
     parser = _parser()
-    options = parser.parse_args(_spelt_out(sys.argv[1:] if arguments is None else arguments))
+    options = parser.parse_args(_spelt_out(arguments))
     if options.command is None:
         parser.print_help()
         return 2
@@ -39,7 +47,7 @@ def _parser():
     run = commands.add_parser("run", help="run an unmodified program on boucle", description="Run a program on boucle.")
     run.add_argument(
         "--watch",
-        type=_seconds,
+        type=parse_time,
         nargs="?",
         const=DEFAULT_THRESHOLD,
         metavar="TIME",
@@ -53,10 +61,23 @@ def _parser():
         help="the same, and keep its chronology",
         description="Run a program on boucle and keep its chronology: who ran, when, and who had to wait.",
     )
-    record.add_argument("-o", "--output", required=True, metavar="FILE", help="a name in .svg, .txt, .json or .boucle")
+    record.add_argument("-o", "--output", required=True, metavar="FILE", help=_ANY_KIND)
+    _add_annotate(record)
     _add_threshold(record)
     _add_program(record)
     record.set_defaults(run=_record)
+
+    dump = commands.add_parser(
+        "dump",
+        help="save the last seconds of a program that runs, or is stuck",
+        description="Save the last seconds of a program that runs on boucle, without its help: it may be stuck or "
+        "stopped. A step that has not returned is shown from its beginning, as if it ended now.",
+    )
+    dump.add_argument("pid", type=_pid, metavar="PID", help="its process, of the same user")
+    dump.add_argument("-o", "--output", required=True, metavar="FILE", help=_ANY_KIND)
+    dump.add_argument("--last", type=parse_time, default=10.0, metavar="TIME", help="how far back (default 10s)")
+    _add_threshold(dump)
+    dump.set_defaults(run=_dump)
 
     show = commands.add_parser(
         "show",
@@ -65,11 +86,17 @@ def _parser():
     )
     show.add_argument("file", metavar="FILE", help="a recording, as record -o NAME.boucle writes it")
     output = show.add_mutually_exclusive_group()
-    output.add_argument("-o", "--output", metavar="FILE", help="convert to a name in .svg, .txt or .json")
+    output.add_argument(
+        "-o", "--output", metavar="FILE", help="convert to a name in .html, .svg, .txt, .json or .pftrace"
+    )
     output.add_argument("--json", action="store_true", help="print the analysis as JSON, times in seconds")
     show.add_argument("--width", type=int, metavar="COLUMNS", help="width of the text (default: the terminal's)")
+    _add_annotate(show)
     _add_threshold(show)
     show.set_defaults(run=_show)
+
+    # Only listed here: its arguments are the viewer's own.
+    commands.add_parser("top", help="the live view of another process, also while it is frozen", add_help=False)
 
     kernel = commands.add_parser("kernel", help="add a Jupyter kernel whose loop is boucle's")
     actions = kernel.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -98,29 +125,30 @@ def _add_program(parser):
     parser.add_argument("arguments", nargs=argparse.REMAINDER, metavar="...", help="the program's own arguments")
 
 
+def _add_annotate(parser):
+    parser.add_argument(
+        "--annotate",
+        action="store_true",
+        help="print a line for each starvation that makes GitHub put a warning next to the code",
+    )
+
+
 def _add_threshold(parser):
     parser.add_argument(
         "--threshold",
-        type=_seconds,
+        type=parse_time,
         default=DEFAULT_THRESHOLD,
         metavar="TIME",
         help="a step longer than this starves the others: 50ms, 0.05s or 0.05 (default 50ms)",
     )
 
 
-def _seconds(text):
-    """A time as people write it, in seconds."""
-    for unit, scale in (("ms", 1e-3), ("us", 1e-6), ("µs", 1e-6), ("s", 1.0), ("", 1.0)):
-        if text.endswith(unit):
-            number = text[: len(text) - len(unit)] if unit else text
-            try:
-                seconds = float(number) * scale
-            except ValueError:
-                break
-            if 0 < seconds < 1e6:
-                return seconds
-            break
-    raise argparse.ArgumentTypeError(f"{text!r} is no time: write 50ms, 0.05s or 0.05")
+def _pid(text):
+    """The number of a process."""
+    # The kernel's limit is 4,194,304.
+    if text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is no process: write its number, as ps and pgrep show it")
 
 
 def _run(options):
@@ -144,6 +172,7 @@ def _record(options):
         status, loops = run_program(options.program, options.module, options.arguments)
     _complain(loops)
     chronology.save(options.output)
+    _annotate(options, chronology)
     steps = len(chronology.steps)
     _say(f"recorded {chronology.duration:.2f} s, {steps} steps: {options.output}")
     return status
@@ -159,6 +188,16 @@ def _complain(loops):
         _say(complaint)
 
 
+def _dump(options):
+    check_can_save(options.output)
+    chronology = snapshot(options.pid, last=options.last, threshold=options.threshold)
+    chronology.save(options.output)
+    steps = len(chronology.steps)
+    program = chronology.program or "process"
+    _say(f"{program} ({options.pid}), its last {chronology.duration:.2f} s, {steps} steps: {options.output}")
+    return 0
+
+
 def _show(options):
     chronology = load(options.file, threshold=options.threshold)
     if options.output:
@@ -167,12 +206,44 @@ def _show(options):
         print(chronology.json())
     else:
         print(chronology.text(width=options.width, colour=_colour()))
+    _annotate(options, chronology)
     return 0
+
+
+def _annotate(options, chronology):
+    if options.annotate:
+        for line in _annotations.of_chronology(chronology):
+            print(line)
 
 
 def _colour():
     """Whether stdout shows colours and the user wants them."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def _top(arguments):
+    """Become the viewer, a program of its own: so the extension module stays lean."""
+    viewer = _viewer()
+    if viewer is None:
+        _say("error: the viewer is not installed: pip install 'boucle[top]' adds it")
+        return 1
+    sys.stdout.flush()
+    try:
+        os.execv(viewer, ["boucle-top", *arguments])
+    except OSError as error:
+        _say(f"error: {viewer} cannot be started: {error.strerror}")
+        return 1
+
+
+def _viewer():
+    """The path of the viewer: beside this Python, where its packages put programs, or on PATH."""
+    folders = [os.path.dirname(sys.executable), sysconfig.get_path("scripts")]
+    folders.append(sysconfig.get_path("scripts", sysconfig.get_preferred_scheme("user")))
+    for folder in folders:
+        viewer = os.path.join(folder, "boucle-top")
+        if os.access(viewer, os.X_OK):
+            return viewer
+    return shutil.which("boucle-top")
 
 
 def _kernel_install(options):

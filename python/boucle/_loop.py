@@ -17,7 +17,7 @@ import weakref
 from asyncio import events, format_helpers
 from asyncio.log import logger
 
-from . import _boucle, _forking
+from . import _boucle, _forking, metrics
 from ._addresses import Addresses
 from ._children import Children
 from ._inherited import Inherited
@@ -88,6 +88,13 @@ class Loop(_boucle.LoopCore, Addresses, Children, Sendfile, TLS, Inherited, asyn
         # The step may go on to wait for that thread.
         self._send_unsent()
         return super().run_in_executor(executor, func, *args)
+
+    def metrics(self):
+        """What this loop did so far, in numbers: see boucle.metrics.Metrics. Any thread may ask.
+
+        Raises ValueError if the recorder is off (BOUCLE_RECORD=0).
+        """
+        return metrics.of_loop(self)
 
     # Signals. A signal may be taken by any thread, and the kernel then leaves a sleeping loop asleep. So during every
     # run on the main thread Python writes the number of each signal to our socket, and the sleep ends at once.

@@ -40,7 +40,8 @@ def main():
     boucle.install()
     from ipykernel.kernelapp import IPKernelApp
 
-    IPKernelApp.launch_instance()
+    # The magic %%chronology.
+    IPKernelApp.launch_instance(extra_extensions=["boucle"])
 
 
 if __name__ == "__main__":

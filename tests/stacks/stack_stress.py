@@ -4,7 +4,8 @@
 
 The thread runs functions that it has just made, each with a name and a line of its own, and destroys them at once.
 Inside of each it says its number (StackOracle.enter, whose documentation says what a number stands for), and then calls
-helpers that recurse, compile, raise, await, collect garbage and start threads. A native thread reads its frames meanwhile.
+helpers that recurse, compile, raise, await, collect garbage and start threads. A native thread reads its frames
+meanwhile.
 
 The result is good if at most 0.5 % of the readings were rejected and 99.9 % of the comparable ones were equal. With
 --lie one number in five is another function's, and the result must not be good.
@@ -220,7 +221,7 @@ class Outcome:
 
     def __init__(self, oracle):
         self.walks, self.restless, self.inconsistent, *rest = oracle.counts()
-        self.comparable, self.equal, self.holding, self.collecting = rest
+        self.comparable, self.equal, self.blurred, self.holding, self.collecting = rest
         self.rejected = (self.restless + self.inconsistent) / max(self.walks, 1)
         self.equality = self.equal / max(self.comparable, 1)
 
@@ -228,6 +229,7 @@ class Outcome:
         return (
             f"{self.walks} walks, {self.rejected:.4%} rejected ({self.restless} restless, "
             f"{self.inconsistent} inconsistent), {self.comparable} comparable, {self.equality:.4%} of them equal, "
+            f"{self.blurred} without the innermost frames, "
             f"{self.holding} holding the GIL, {self.collecting} during a garbage collection"
         )
 

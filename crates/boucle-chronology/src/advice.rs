@@ -2,8 +2,12 @@
 //!
 //! An advice is a phrase that follows a colon or stands alone: lower case, no full stop.
 
-use crate::analysis::LintKind;
-use crate::model::Cause;
+use crate::analysis::{HeldPlace, LintKind};
+use crate::model::{Cause, Chronology, Origin};
+
+/// What to do about many small steps that keep others waiting together.
+pub const CONGESTION: &str =
+    "bound what is in flight, do more than one thing a step, or move work to a thread or process";
 
 /// What to do about a step that held the processor.
 ///
@@ -30,8 +34,8 @@ pub fn of(cause: Cause, detail: &str, function: &str) -> Option<&'static str> {
         }
         Cause::Lock => "asyncio.Lock or asyncio.Event between tasks; await asyncio.to_thread(…) to wait for a thread",
         Cause::Child => CHILD,
-        Cause::SystemCall if detail.is_empty() || !detail.contains("fsync") => "await asyncio.to_thread(…)",
-        Cause::SystemCall => "await asyncio.to_thread(…) for what waits for the disk",
+        Cause::SystemCall if detail.contains("sync") => "await asyncio.to_thread(…) for what waits for the disk",
+        Cause::SystemCall => "await asyncio.to_thread(…)",
         Cause::Python => "await asyncio.to_thread(…), or a process pool; or smaller pieces with an await between them",
         Cause::Native if is_regex(name) => {
             "a pattern that takes so long backtracks: make its alternatives exclude each other, or use a process pool"
@@ -42,6 +46,13 @@ pub fn of(cause: Cause, detail: &str, function: &str) -> Option<&'static str> {
         Cause::NoProcessor => "nothing in this code: give the process more processor, or run less beside it",
     };
     Some(advice)
+}
+
+/// What to do about what a step did at a place.
+pub fn at(chronology: &Chronology, held: &HeldPlace) -> Option<&'static str> {
+    let innermost = held.stack.first().map(|place| &chronology.places[place.index()]);
+    let library = innermost.filter(|place| place.origin == Origin::Library);
+    of(held.cause, &held.detail, library.map_or("", |place| &place.function))
 }
 
 const CHILD: &str = "await asyncio.create_subprocess_exec(…) instead";
@@ -57,6 +68,36 @@ pub fn lint(kind: LintKind) -> &'static str {
         LintKind::PileUp => "bound what is in flight: asyncio.Semaphore, or asyncio.Queue with a maxsize",
         LintKind::LateTimers => {
             "look at what else runs: other threads that hold the GIL, other processes; or at code that stops the loop"
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(cause: Cause, function: &str, expected: &str) {
+        let advice = of(cause, "", function).unwrap_or_default();
+        assert!(advice.contains(expected), "{cause:?} in {function:?}: {advice}");
+    }
+
+    #[test]
+    fn the_advice_is_about_what_was_called() {
+        check(Cause::Sleep, "", "asyncio.sleep");
+        check(Cause::Socket, "SocketIO.readinto", "async client");
+        check(Cause::Socket, "getaddrinfo", "loop.getaddrinfo");
+        check(Cause::Lock, "Queue.get", "asyncio.Queue");
+        check(Cause::Lock, "Future.result", "asyncio.wrap_future");
+        check(Cause::Lock, "Condition.wait", "asyncio.Lock");
+        check(Cause::Child, "Popen._wait", "create_subprocess_exec");
+        check(Cause::Native, "match", "backtracks");
+        check(Cause::Native, "", "process pool");
+    }
+
+    #[test]
+    fn every_cause_but_the_unknown_has_one() {
+        for (cause, word) in Cause::WORDS {
+            assert_eq!(of(cause, "", "").is_some(), cause != Cause::Unknown, "{word}");
         }
     }
 }

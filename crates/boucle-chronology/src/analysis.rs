@@ -51,8 +51,8 @@ pub struct Analysis {
     pub actors: Vec<ActorUse>,
     /// The steps longer than the threshold, ordered by start.
     pub starvations: Vec<Starvation>,
-    /// The steps that would not have been longer if the operating system had given them a processor, ordered by
-    /// start: nobody is to blame for them.
+    /// The steps that were longer only because the operating system gave them no processor, ordered by start: nobody
+    /// is to blame for them.
     pub stalls: Vec<Starvation>,
     /// Where many steps within the threshold together kept others waiting, ordered by start.
     pub congestions: Vec<Congestion>,

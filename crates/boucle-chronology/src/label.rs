@@ -5,7 +5,7 @@ use crate::name;
 
 /// The piece of code a step of a task ran: `12→14`, or `12→end` where the coroutine returned. Empty where nothing is
 /// known.
-pub(crate) fn piece(chronology: &Chronology, step: &Step) -> String {
+pub fn piece(chronology: &Chronology, step: &Step) -> String {
     let resumed = step.resumed.and_then(|place| line(chronology, place));
     let left = match step.left {
         Left::Awaited(place) => line(chronology, place),
@@ -20,7 +20,7 @@ pub(crate) fn piece(chronology: &Chronology, step: &Step) -> String {
 
 /// The same in full, for where there is room: `pieces.py:12 → 14 in pieces`; both places in full where the function or
 /// the file differs.
-pub(crate) fn piece_in_full(chronology: &Chronology, step: &Step, file: impl Fn(&str) -> &str) -> Option<String> {
+pub fn piece_in_full(chronology: &Chronology, step: &Step, file: impl Fn(&str) -> &str) -> Option<String> {
     let place = |id: PlaceId| &chronology.places[id.index()];
     let full = |at: &Place| format!("{} in {}", position(at, &file), name::shown(&at.function));
     let resumed = step.resumed.map(place);
@@ -43,7 +43,8 @@ pub(crate) fn piece_in_full(chronology: &Chronology, step: &Step, file: impl Fn(
     }
 }
 
-fn position(place: &Place, file: impl Fn(&str) -> &str) -> String {
+/// A file and a line: `pieces.py:12`.
+pub(crate) fn position(place: &Place, file: impl Fn(&str) -> &str) -> String {
     let file = name::escaped(file(&place.file));
     if place.line == 0 { file } else { format!("{file}:{}", place.line) }
 }

@@ -17,8 +17,8 @@ mod cells;
 mod labels;
 mod lanes;
 
-use crate::analysis::Analysis;
-use crate::model::{ActorId, Chronology, Left, Nanos, StepId, ThreadId};
+use crate::analysis::{Analysis, Starvation};
+use crate::model::{ActorId, Cause, Chronology, Left, Nanos, StepId, ThreadId};
 use crate::{label, name, quantity, sentence};
 use cells::{Cells, Interval};
 use std::ops::Range;
@@ -183,12 +183,13 @@ fn paint(cells: &mut Cells, subject: Subject, chronology: &Chronology, analysis:
     if let Subject::Task(_) = subject {
         for &id in steps {
             let wait = Interval { start: analysis.waits.since(id), end: step(id).start, step: id };
-            cells.wait(wait, !analysis.culprits(id).is_empty());
+            cells.wait(wait, !analysis.culprits(id).is_empty() || analysis.congested(id).is_some());
         }
     }
     for &id in steps {
         let (start, end) = (step(id).start, step(id).end());
-        if end - start > analysis.threshold {
+        // A stall is nobody's fault, and drawn as any step.
+        if end - start > analysis.threshold && analysis.starvation_by(id).is_some() {
             cells.block(Interval { start: start + analysis.threshold, end, step: id });
         }
     }
@@ -199,7 +200,10 @@ fn label(chronology: &Chronology, analysis: &Analysis, subject: Subject, segment
     let step = &chronology.steps[id.index()];
     match (segment.state, subject) {
         (State::Ready, _) => match analysis.culprits(id) {
-            [] => String::new(),
+            [] => analysis.congested(id).map_or_else(String::new, |waited| {
+                let waited = quantity::short(waited);
+                format!("waited {waited} for many small steps")
+            }),
             [longest, others @ ..] => {
                 let culprit = sentence::actor(chronology, analysis.starvations[longest.starvation].actor);
                 let waited = quantity::short(longest.waited);
@@ -210,8 +214,25 @@ fn label(chronology: &Chronology, analysis: &Analysis, subject: Subject, segment
             }
         },
         (_, Subject::Thread(_)) => sentence::actor(chronology, step.actor),
+        (State::Blocking, Subject::Task(_)) => match analysis.starvation_by(id).and_then(|long| seen(chronology, long))
+        {
+            Some(seen) => name::escaped(&format!("{}, {seen}", label::piece(chronology, step))),
+            None => name::escaped(&label::piece(chronology, step)),
+        },
         (_, Subject::Task(_)) => name::escaped(&label::piece(chronology, step)),
     }
+}
+
+/// What a culprit was seen doing, and at which line: `sleep at 12`; of another file than that in which it resumed,
+/// `sleep at api.py:12`.
+fn seen(chronology: &Chronology, starvation: &Starvation) -> Option<String> {
+    let held = starvation.place();
+    let place = &chronology.places[held.place.filter(|_| held.seen)?.index()];
+    let resumed = chronology.steps[starvation.step.index()].resumed;
+    let same_file = resumed.is_some_and(|resumed| chronology.places[resumed.index()].file == place.file);
+    let at = if same_file { place.line.to_string() } else { label::position(place, name::file_name) };
+    let cause = if held.cause == Cause::Unknown { "held" } else { held.cause.word() };
+    Some(format!("{cause} at {at}"))
 }
 
 /// The columns in which some thread's lane is blocking.

@@ -11,7 +11,7 @@ use unicode_width::UnicodeWidthStr;
 const LONGEST: usize = 60;
 
 /// `name` on one line, without anything that acts instead of being seen, and cut where it is very long.
-pub(crate) fn shown(name: &str) -> String {
+pub fn shown(name: &str) -> String {
     match name.trim() {
         "" => "(no name)".to_owned(),
         name => fitted(&escaped(name), LONGEST),
@@ -19,7 +19,7 @@ pub(crate) fn shown(name: &str) -> String {
 }
 
 /// `text` of any length, without anything that acts instead of being seen.
-pub(crate) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if acts(character) {
@@ -32,7 +32,7 @@ pub(crate) fn escaped(text: &str) -> String {
 }
 
 /// `text`, which is escaped, cut to at most `columns` columns with an `…` that says so.
-pub(crate) fn fitted(text: &str, columns: usize) -> String {
+pub fn fitted(text: &str, columns: usize) -> String {
     // Characters without a width of their own are bounded too.
     let most = columns * 4;
     if text.chars().nth(most).is_none() && width(text) <= columns {
@@ -52,12 +52,12 @@ pub(crate) fn fitted(text: &str, columns: usize) -> String {
 }
 
 /// How many columns of a terminal `text` takes.
-pub(crate) fn width(text: &str) -> usize {
+pub fn width(text: &str) -> usize {
     text.width()
 }
 
 /// The last component of a path, of either kind of system.
-pub(crate) fn file_name(path: &str) -> &str {
+pub fn file_name(path: &str) -> &str {
     path.rsplit(['/', '\\']).find(|component| !component.is_empty()).unwrap_or(path)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The headline is on top, then the processor, then the tasks below their parents. Each state has its own shape besides
 //! its colour: running is a solid bar, blocking a hatched one, being ready an outlined one, awaiting a thin line. A step
-//! past the threshold tints all lanes, so that a gap in one lane shows in which other its cause is.
+//! past the threshold tints all lanes, so that a gap in one lane shows in which other its cause is. Below are the findings
+//! in words, since a printed picture has no tooltips.
 //!
 //! # Invariants
 //!
@@ -12,15 +13,18 @@
 //! * Colours follow the reader's light or dark scheme, on a background of their own: the page may have another.
 
 mod bars;
+mod list;
 mod markup;
 mod style;
 mod tooltip;
 
 use crate::analysis::Analysis;
+use crate::findings::{self, Limits};
 use crate::layout::{Lane, Layout, Subject};
 use crate::model::Chronology;
 use crate::{axis, name, quantity, sentence};
 use bars::Row;
+pub(crate) use markup::escaped;
 use markup::{Anchor, Markup, text_width};
 
 /// How wide, and of how many tasks.
@@ -58,6 +62,8 @@ const INDENTED_MAX: usize = 6;
 /// Pixels of a label of the time axis, with the space around it.
 const TICK: usize = 80;
 
+const LISTED: Limits = Limits { each: 5, places: 5, victims: 3 };
+
 /// Where the parts of the picture are, in pixels.
 struct Geometry {
     width: usize,
@@ -83,6 +89,7 @@ pub fn draw(chronology: &Chronology, analysis: &Analysis, options: &SvgOptions) 
         y = lanes(&mut markup, &geometry, y, chronology, analysis, &layout);
         y = not_drawn(&mut markup, y, &layout);
         y = legend(&mut markup, y, analysis);
+        y = list::draw(&mut markup, y, width - 2 * MARGIN, &findings::of(chronology, analysis, &LISTED));
     }
     framed(&geometry, y + MARGIN - 8, chronology, analysis, &markup.finish())
 }

@@ -1,7 +1,7 @@
 //! A picture of a recorded run for a terminal.
 //!
 //! Readable without colour: each state has its own glyph. With colour the glyphs are the same. Below each lane, where
-//! they fit, are the lines of code that its steps ran; below the picture, each starvation in words.
+//! they fit, are the lines of code that its steps ran; below the picture, each finding in words.
 //!
 //! # Invariants
 //!
@@ -56,7 +56,7 @@ pub fn draw(chronology: &Chronology, analysis: &Analysis, options: &TextOptions)
         lanes(&mut canvas, width, chronology, analysis);
         canvas.line();
         legend(&mut canvas, width, analysis);
-        words::starvations(&mut canvas, width, chronology, analysis);
+        words::findings(&mut canvas, width, chronology, analysis);
     }
     canvas.finish()
 }

@@ -126,9 +126,9 @@ fn has_invariant_counter() -> bool {
 
 /// Both clocks, read at the same moment.
 #[derive(Clone, Copy, Debug)]
-struct Reading {
-    stamp: Stamp,
-    tick: Tick,
+pub(crate) struct Reading {
+    pub(crate) stamp: Stamp,
+    pub(crate) tick: Tick,
 }
 
 impl Reading {
@@ -150,8 +150,13 @@ impl Reading {
         best
     }
 
+    /// A reading that another process wrote down.
+    pub(crate) fn at(stamp: u64, tick: u64) -> Self {
+        Self { stamp: Stamp(stamp), tick: Tick(tick as i64) }
+    }
+
     /// The first reading of this process.
-    fn first() -> Self {
+    pub(crate) fn first() -> Self {
         static FIRST: OnceLock<Reading> = OnceLock::new();
         *FIRST.get_or_init(Self::now)
     }
@@ -183,6 +188,16 @@ impl Scale {
         }
     }
 
+    /// The same, by the first reading of another process on this machine: better than our own, if that is younger. A reading
+    /// that does not agree with ours to a thousandth is none of this machine, or of its present boot.
+    pub(crate) fn measure_since(first: Reading) -> Self {
+        let own = Self::measure();
+        let (ticks, stamps) = (own.at.tick.0.saturating_sub(first.tick.0), own.at.stamp.since(first.stamp));
+        let nanos_per_stamp = ticks as f64 / stamps as f64;
+        let deviation = (nanos_per_stamp / own.nanos_per_stamp - 1.0).abs();
+        if deviation < 1e-3 { Self { nanos_per_stamp, ..own } } else { own }
+    }
+
     /// The tick at which `stamp` was taken.
     pub fn tick(&self, stamp: Stamp) -> Tick {
         let offset = stamp.0.wrapping_sub(self.at.stamp.0) as i64;
@@ -192,12 +207,18 @@ impl Scale {
     /// The stamp that was current `ago` before `now`.
     #[inline]
     pub fn earlier(&self, now: Stamp, ago: Duration) -> Stamp {
-        Stamp(now.0.saturating_sub(self.stamps(ago)))
+        Stamp(now.0.saturating_sub(self.stamps(ago) as u64))
     }
 
-    /// The difference of stamps that a time makes.
-    pub fn stamps(&self, time: Duration) -> u64 {
-        (time.as_nanos() as f64 / self.nanos_per_stamp) as u64
+    /// How many stamps a duration is.
+    #[inline]
+    pub fn stamps(&self, duration: Duration) -> f64 {
+        duration.as_nanos() as f64 / self.nanos_per_stamp
+    }
+
+    /// Seconds in a difference of stamps.
+    pub fn seconds(&self, stamps: f64) -> f64 {
+        stamps * self.nanos_per_stamp * 1e-9
     }
 
     /// Nanoseconds in a difference of stamps.

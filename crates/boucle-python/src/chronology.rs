@@ -1,13 +1,14 @@
 //! `Recording` and `Chronology` for Python: begins and ends a recording, draws and converts a recorded run.
 
 use boucle_chronology::analysis::Analysis;
-use boucle_chronology::{self as model, format, json, svg, text};
+use boucle_chronology::{self as model, format, html, json, perfetto, svg, text};
 use boucle_core::clock::Stamp;
 use boucle_core::recorder::chronicle::{Start, chronicle};
 use boucle_core::recorder::directory::View;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::settings;
 
@@ -30,22 +31,22 @@ impl Recording {
 
     /// What ran since it began, in every thread. It goes on: a later call returns more.
     fn chronology(&self, py: Python<'_>, program: String) -> Chronology {
-        let version = py.version_info();
-        let recorded_by = format!(
-            "boucle {}, CPython {}.{}.{}",
-            env!("CARGO_PKG_VERSION"),
-            version.major,
-            version.minor,
-            version.patch
-        );
+        let recorded_by = recorded_by(py);
         let end = Stamp::now();
         py.detach(|| Chronology(chronicle(&self.0, end, &mut View::own(), program, recorded_by)))
     }
 }
 
+/// What records here.
+pub(crate) fn recorded_by(py: Python<'_>) -> String {
+    let version = py.version_info();
+    let (major, minor, patch) = (version.major, version.minor, version.patch);
+    format!("boucle {}, CPython {major}.{minor}.{patch}", env!("CARGO_PKG_VERSION"))
+}
+
 /// A recorded run.
 #[pyclass(module = "boucle._boucle", frozen)]
-pub(crate) struct Chronology(model::Chronology);
+pub(crate) struct Chronology(pub(crate) model::Chronology);
 
 impl Chronology {
     fn analysis(&self, threshold: f64) -> Analysis {
@@ -75,6 +76,23 @@ impl Chronology {
     /// The picture as SVG.
     fn svg(&self, py: Python<'_>, threshold: f64) -> String {
         py.detach(|| svg::draw(&self.0, &self.analysis(threshold), &svg::SvgOptions::default()))
+    }
+
+    /// Which lines of which files `html` shows where it has them: those around the places of starvations.
+    fn source_lines(&self, py: Python<'_>, threshold: f64) -> BTreeMap<String, BTreeSet<u32>> {
+        py.detach(|| html::lines(&self.0, &self.analysis(threshold)))
+    }
+
+    /// The picture as an HTML page. `sources` has lines of code by file and number.
+    fn html(&self, py: Python<'_>, threshold: f64, sources: html::Sources) -> String {
+        let options = html::HtmlOptions { sources, ..html::HtmlOptions::default() };
+        py.detach(|| html::draw(&self.0, &self.analysis(threshold), &options))
+    }
+
+    /// The run as a Perfetto trace.
+    fn perfetto<'py>(&self, py: Python<'py>, threshold: f64) -> Bound<'py, PyBytes> {
+        let bytes = py.detach(|| perfetto::draw(&self.0, &self.analysis(threshold)));
+        PyBytes::new(py, &bytes)
     }
 
     /// The analysis as JSON.

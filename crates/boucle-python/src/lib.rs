@@ -5,7 +5,8 @@
 //! * [`sock`]: operations on sockets that the program keeps.
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
 //! * [`stacks`]: where a running thread is, seen without the GIL.
-//! * [`chronology`]: a recorded run for Python. [`watchdog`]: who sees a step that does not return.
+//! * [`chronology`]: a recorded run for Python. [`viewer`]: that of another process.
+//! * [`watchdog`]: who sees a step that does not return.
 //! * [`raw`]: the unsafe floor under all of it.
 //!
 //! # Invariants
@@ -36,6 +37,7 @@ mod stacks;
 mod task;
 mod tls;
 mod transport;
+mod viewer;
 mod watchdog;
 mod witness;
 
@@ -46,6 +48,7 @@ use pyo3::prelude::*;
 mod _boucle {
     use super::{
         directory, frames, future, handle, imports, loop_core, raw, settings, sock, stacks, task, tls, transport,
+        viewer,
     };
     use pyo3::prelude::*;
 
@@ -103,6 +106,13 @@ mod _boucle {
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 
+    /// The last seconds of what another process ran, or the whole of a step that it still runs. Raises `OSError` where it
+    /// cannot be looked into.
+    #[pyfunction]
+    fn snapshot(py: Python<'_>, pid: u32, seconds: f64) -> PyResult<Chronology> {
+        viewer::snapshot(py, pid, seconds)
+    }
+
     /// All tasks of boucle's own class that are not done.
     #[pyfunction]
     fn _all_tasks(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
@@ -125,6 +135,18 @@ mod _boucle {
     #[pyfunction]
     fn _line(table: &[u8], first_line: u32, offset: u32) -> Option<u32> {
         stacks::oracle::line(table, first_line, offset)
+    }
+
+    /// What all loops of this process did, by thread: see boucle.metrics.
+    #[pyfunction]
+    fn _metrics_of_process() -> Vec<loop_core::metrics::ThreadSums> {
+        loop_core::metrics::of_process()
+    }
+
+    /// Whether steps are written down.
+    #[pyfunction]
+    fn _is_recording() -> bool {
+        settings::recording()
     }
 
     /// The mistakes that `mutate` can make: for the test of the differential tester.

@@ -10,7 +10,7 @@
 //! * [`watch`]: readers and writers. [`source`]: transports that wait for their descriptors. [`outbox`]: what steps wrote.
 //! * [`forking`]: a process that inherits the loop.
 //! * [`attributes`]: the state that asyncio's Python code reads and writes.
-//! * [`gc`]: what the garbage collector sees.
+//! * [`gc`]: what the garbage collector sees. [`metrics`]: what it did, in sums.
 //!
 //! # Invariants
 //!
@@ -22,6 +22,7 @@
 mod attributes;
 mod forking;
 mod gc;
+pub(crate) mod metrics;
 mod outbox;
 mod run;
 mod schedule;
@@ -35,6 +36,7 @@ use std::sync::Arc;
 use boucle_core::clock::{Scale, Stamp, Tick};
 use boucle_core::reactor::epoll::{Epoll, Waker};
 use boucle_core::recorder::WokenBy;
+use boucle_core::recorder::account::Account;
 use boucle_core::recorder::rings::ThreadRing;
 use boucle_core::timers::TimerKey;
 use boucle_core::turn::{Ready, Turn};
@@ -99,6 +101,8 @@ pub(crate) struct LoopCore {
     scratch: RefCell<Vec<u8>>,
     /// The ring that steps are written to, while the loop runs and the recorder is on.
     ring: RefCell<Option<Arc<ThreadRing>>>,
+    /// What it did, in sums.
+    account: Arc<Account>,
     scale: Cell<Option<Scale>>,
     /// When the last step ended.
     last_end: Cell<Stamp>,
@@ -133,6 +137,7 @@ impl Default for LoopCore {
             writes_at_once: Cell::new(crate::settings::writes_at_once()),
             scratch: RefCell::default(),
             ring: RefCell::default(),
+            account: Arc::default(),
             scale: Cell::default(),
             last_end: Cell::default(),
             last_release: Cell::default(),
@@ -167,6 +172,7 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .methods(crate::transport::methods())
         .methods(crate::sock::methods())
         .methods(attributes::methods())
+        .methods(metrics::methods())
         .properties(attributes::properties())
         .build(py)?;
     tasks::initialise(py, &class)?;

@@ -72,6 +72,8 @@ pub(crate) struct Stack {
     pub(crate) frames: Vec<RawFrame>,
     /// Whether there are more, further out, than are read.
     pub(crate) is_cut: bool,
+    /// Whether there are more, further in, which came and went too fast to be read.
+    pub(crate) is_blurred: bool,
 }
 
 /// A frame in words.
@@ -94,12 +96,14 @@ pub(crate) struct Trace {
     pub(crate) frames: Vec<Frame>,
     /// Whether there are more, further out, than are read.
     pub(crate) is_cut: bool,
+    /// Whether there are more, further in, which came and went too fast to be read.
+    pub(crate) is_blurred: bool,
 }
 
 /// Why a reading was thrown away: trying again later may succeed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rejected {
-    /// The thread called and returned all the time: no two readings agreed.
+    /// The thread called and returned all the time: no two readings had a frame in common.
     Restless,
     /// What was found is no stack of code objects, or no text: it was overwritten meanwhile, or the thread has ended.
     Inconsistent,
@@ -154,7 +158,8 @@ impl Reader {
     pub(crate) fn trace(&self, subject: Subject) -> Result<Trace, Rejected> {
         let attempt = || {
             let stack = self.walk(subject)?;
-            Ok(Trace { frames: self.describe_all(&stack.frames)?, is_cut: stack.is_cut })
+            let frames = self.describe_all(&stack.frames)?;
+            Ok(Trace { frames, is_cut: stack.is_cut, is_blurred: stack.is_blurred })
         };
         let mut outcome = attempt();
         for _ in 1..ATTEMPTS {

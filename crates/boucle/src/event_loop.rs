@@ -13,8 +13,9 @@ use boucle_core::clock::{Scale, Stamp, Tick};
 use boucle_core::inbox::Inbox;
 use boucle_core::reactor::Reactor as _;
 use boucle_core::reactor::epoll::{self, Epoll};
-use boucle_core::recorder::rings::ThreadRing;
-use boucle_core::recorder::{RawStep, Whereabouts, WokenBy, rings};
+use boucle_core::recorder::rings::{Returned, ThreadRing};
+use boucle_core::recorder::tally::Times;
+use boucle_core::recorder::{Whereabouts, WokenBy, rings};
 use boucle_core::timers::TimerKey;
 use boucle_core::turn::{Ready, Turn, Wait};
 
@@ -147,7 +148,7 @@ impl EventLoop {
             tasks: RefCell::default(),
             reactor: RefCell::new(reactor),
             shared,
-            ring: rings::of_this_thread(name),
+            ring: rings::of_this_thread(&name),
             current: Cell::new(None),
             awaited_at: Cell::new(None),
         };
@@ -226,17 +227,21 @@ impl EventLoop {
         let shared = &self.inner.shared;
         self.merge();
         let wait = self.inner.turn.borrow().begin(Tick::now(), false, false);
-        let mut start = last_end;
+        let (mut start, mut slept) = (last_end, 0);
         if let Wait::Sleep(time) = wait {
             let time = if shared.inbox.fall_asleep() { time } else { Duration::ZERO };
+            self.inner.ring.tally.falls_asleep(Stamp::now());
             // Nothing is registered yet, so a wait reports no event; what a signal interrupts is waited for again.
             if let Err(error) = self.inner.reactor.borrow_mut().wait(time, &mut Vec::new()) {
                 panic!("the reactor cannot wait: {error}");
             }
+            let woke = Stamp::now();
+            slept = self.inner.ring.tally.wakes_up(woke, woke);
             shared.inbox.wake_up();
             self.merge();
             start = Stamp::now();
         }
+        self.inner.ring.tally.turn(start.since(last_end), slept);
         self.inner.turn.borrow_mut().collect(Tick::now(), start, scale, []);
         start
     }
@@ -263,10 +268,8 @@ impl EventLoop {
             None => (0, Whereabouts::UNKNOWN),
         };
         let first = !std::mem::replace(&mut actor.begun, true) || actor.number == names::TIMER;
-        self.inner.ring.ring.write(&RawStep {
-            start: step.start,
-            duration: end.since(step.start) as f32,
-            waited: step.start.since(step.since) as f32,
+        self.inner.ring.write(&Returned {
+            times: Times { start: step.start, end, since: step.since },
             actor: actor.number,
             woken_by: step.woken_by,
             code,

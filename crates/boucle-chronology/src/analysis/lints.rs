@@ -18,9 +18,10 @@ use std::ops::Range;
 
 /// From how many steps on one that makes itself ready is a busy loop.
 const SPINS_MIN: usize = 1_000;
-/// The mean step of a busy loop is at most so long; longer ones do some work between yielding.
+/// Nearly all steps of a busy loop are at most so long; longer ones do some work between yielding.
 const SPIN_MAX: Nanos = 50_000;
-/// The steps of others are at most this part of the busy loop's.
+/// Of a busy loop's steps at most this part is longer, as where the operating system took the processor away, and at
+/// most so many steps of others are between them.
 const OTHERS: usize = 10;
 /// A turn of fewer steps is no pile.
 const PILE_MIN: usize = 100;
@@ -74,6 +75,7 @@ struct Chain {
     first: StepId,
     last: StepId,
     steps: usize,
+    long_steps: usize,
     busy: Nanos,
 }
 
@@ -91,12 +93,14 @@ fn busy_loops(chronology: &Chronology) -> Vec<Lint> {
             chain.as_mut().filter(|chain| step.woken_by == Wake::Step(chain.last) && on_this_thread(chain.last));
         others[step.thread.index()] += usize::from(goes_on.is_none());
         others_until.push(others[step.thread.index()]);
+        let long_steps = usize::from(step.duration > SPIN_MAX);
         if let Some(chain) = goes_on {
             chain.last = id;
             chain.steps += 1;
+            chain.long_steps += long_steps;
             chain.busy += step.duration;
         } else {
-            let done = chain.replace(Chain { first: id, last: id, steps: 1, busy: step.duration });
+            let done = chain.replace(Chain { first: id, last: id, steps: 1, long_steps, busy: step.duration });
             lints.extend(done.and_then(|done| busy_loop(chronology, &done, &others_until)));
         }
     }
@@ -107,8 +111,7 @@ fn busy_loops(chronology: &Chronology) -> Vec<Lint> {
 fn busy_loop(chronology: &Chronology, chain: &Chain, others_until: &[usize]) -> Option<Lint> {
     let (first, last) = (&chronology.steps[chain.first.index()], &chronology.steps[chain.last.index()]);
     let others = others_until[chain.last.index()] - others_until[chain.first.index()];
-    let looks = chain.steps >= SPINS_MIN && chain.busy / chain.steps as u64 <= SPIN_MAX;
-    if !looks || others > chain.steps / OTHERS {
+    if chain.steps < SPINS_MIN || chain.long_steps.max(others) > chain.steps / OTHERS {
         return None;
     }
     // The last step may have left the loop.

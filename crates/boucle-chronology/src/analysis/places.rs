@@ -6,10 +6,9 @@
 //! # Invariants
 //!
 //! * A place is the innermost frame of the user's own code, or the innermost frame where there is none. Looks at the
-//!   same file and line are one place, but for those at which the operating system gave no processor: these are apart,
-//!   since that time is nobody's fault.
-//! * There is at least one place, and the times of all add up to the step. Those that one can blame come first, of
-//!   either kind the longest first.
+//!   same file and line are one place.
+//! * There is at least one place, and the times of all add up to the step. The longest come first, where the time for
+//!   which the operating system gave no processor does not count: it is nobody's fault.
 //! * A look that could not read the stack is taken to be where the look before it was, or else the one after it.
 
 use crate::model::{Cause, Chronology, Nanos, Origin, PlaceId, Sample, StepId};
@@ -24,7 +23,9 @@ pub struct HeldPlace {
     pub place: Option<PlaceId>,
     /// How long the step was there, all visits together.
     pub held: Nanos,
-    /// What it did there for the longest time.
+    /// For how long of that time it had no processor.
+    pub withheld: Nanos,
+    /// What it did there for the longest time; no processor only if nothing else was seen.
     pub cause: Cause,
     /// What it waited for where that is known, else empty: see [`Sample::detail`].
     pub detail: String,
@@ -34,13 +35,6 @@ pub struct HeldPlace {
     pub seen: bool,
 }
 
-impl HeldPlace {
-    /// Whether the operating system gave no processor there: then nobody is to blame.
-    pub fn is_withheld(&self) -> bool {
-        self.cause == Cause::NoProcessor
-    }
-}
-
 /// Where `step` spent its time.
 pub(super) fn of(chronology: &Chronology, id: StepId) -> Vec<HeldPlace> {
     let step = &chronology.steps[id.index()];
@@ -48,6 +42,7 @@ pub(super) fn of(chronology: &Chronology, id: StepId) -> Vec<HeldPlace> {
     let resumed = HeldPlace {
         place: step.resumed,
         held: step.duration,
+        withheld: 0,
         cause: Cause::Unknown,
         detail: String::new(),
         stack: Vec::new(),
@@ -58,15 +53,13 @@ pub(super) fn of(chronology: &Chronology, id: StepId) -> Vec<HeldPlace> {
     }
     let stacks = stacks(samples);
     let mut groups: Vec<Group> = Vec::new();
-    // By file and line, and by whether there was a processor.
-    let mut known: HashMap<(Option<Line>, bool), usize> = HashMap::new();
+    let mut known: HashMap<Option<(&str, u32)>, usize> = HashMap::new();
     for (index, sample) in samples.iter().enumerate() {
         let from = index.checked_sub(1).map_or(step.start, |before| middle(&samples[before], sample));
         let to = samples.get(index + 1).map_or(step.end(), |after| middle(sample, after));
         let place = innermost_of_the_user(chronology, stacks[index]);
         let line = place.map(|id| &chronology.places[id.index()]).map(|place| (place.file.as_str(), place.line));
-        let withheld = sample.cause == Cause::NoProcessor;
-        let group = *known.entry((line, withheld)).or_insert_with(|| {
+        let group = *known.entry(line).or_insert_with(|| {
             groups.push(Group::at(place));
             groups.len() - 1
         });
@@ -74,12 +67,9 @@ pub(super) fn of(chronology: &Chronology, id: StepId) -> Vec<HeldPlace> {
     }
     let mut places: Vec<HeldPlace> =
         groups.into_iter().map(|group| group.held(samples, &stacks, step.resumed)).collect();
-    places.sort_by_key(|place| (place.is_withheld(), Reverse(place.held)));
+    places.sort_by_key(|place| Reverse((place.cause != Cause::NoProcessor, place.held - place.withheld, place.held)));
     places
 }
-
-/// A file and a line of it.
-type Line<'a> = (&'a str, u32);
 
 fn samples(chronology: &Chronology, id: StepId) -> &[Sample] {
     let first = chronology.samples.partition_point(|sample| sample.step < id);
@@ -135,12 +125,18 @@ impl Group {
     }
 
     fn held(self, samples: &[Sample], stacks: &[&[PlaceId]], resumed: Option<PlaceId>) -> HeldPlace {
-        let seen = (0..self.causes.len()).filter_map(|cause| Some((self.causes[cause], self.longest[cause]?.1)));
-        let (_, sample) = seen.rev().max_by_key(|(held, _)| *held).expect("a group has the sample that made it");
+        let withheld = self.causes[Cause::NoProcessor as usize];
+        let seen = Cause::WORDS.iter().filter_map(|&(cause, _)| {
+            let (_, sample) = self.longest[cause as usize]?;
+            Some((cause != Cause::NoProcessor, self.causes[cause as usize], sample))
+        });
+        let longest = seen.rev().max_by_key(|(has_processor, held, _)| (*has_processor, *held));
+        let (_, _, sample) = longest.expect("a group has the sample that made it");
         let Sample { cause, detail, .. } = &samples[sample];
         HeldPlace {
             place: self.place.or(resumed),
             held: self.held,
+            withheld,
             cause: *cause,
             detail: detail.clone(),
             stack: stacks[sample].to_vec(),

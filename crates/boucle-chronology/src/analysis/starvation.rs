@@ -24,12 +24,12 @@ pub struct Starvation {
     pub start: Nanos,
     /// How long it held the processor.
     pub duration: Nanos,
-    /// What it did at the first of its places; unknown where no watchdog saw it.
+    /// What it did at the first of its places; unknown where no watchdog saw it, and no processor for a stall alone.
     pub cause: Cause,
     /// Where it spent its time. There is at least one place, and the first is the culprit's: where it held the
     /// processor for longest.
     pub places: Vec<HeldPlace>,
-    /// For how long of that time the operating system gave it no processor.
+    /// For how long of that time it was seen without a processor.
     pub withheld: Nanos,
     /// Those that were ready and had to wait, the longest wait first. Not all where there are very many.
     pub victims: Vec<Victim>,
@@ -51,15 +51,16 @@ pub struct Victim {
 /// For whom a step had to wait: the other side of a [`Victim`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Culprit {
-    /// The index of the starvation in [`Analysis::starvations`].
+    /// The index of the starvation in [`Analysis::starvations`](super::Analysis::starvations).
     pub starvation: usize,
     /// How long the step had to wait for it.
     pub waited: Nanos,
 }
 
-/// The starvations, and the stalls: steps that are within the threshold but for the time without a processor.
+/// The starvations, and the stalls: steps that a watchdog only saw without a processor. It takes care of the others: as
+/// long as a step has not had a processor for longer than the threshold, it is not seen with one.
 pub(super) fn of(chronology: &Chronology, threshold: Nanos, waits: &Readiness) -> (Vec<Starvation>, Vec<Starvation>) {
-    long_steps(chronology, threshold, waits).into_iter().partition(|long| long.duration - long.withheld > threshold)
+    long_steps(chronology, threshold, waits).into_iter().partition(|long| long.cause != Cause::NoProcessor)
 }
 
 /// How many victims each of `number` culprits keeps.
@@ -138,7 +139,7 @@ impl Starvation {
     fn without_victims(chronology: &Chronology, id: StepId) -> Starvation {
         let step = &chronology.steps[id.index()];
         let places = places::of(chronology, id);
-        let withheld = places.iter().filter(|place| place.is_withheld()).map(|place| place.held).sum();
+        let withheld = places.iter().map(|place| place.withheld).sum();
         Starvation {
             step: id,
             actor: step.actor,

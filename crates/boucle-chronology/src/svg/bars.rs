@@ -5,7 +5,7 @@ use super::{COLUMN, style, tooltip};
 use crate::analysis::Analysis;
 use crate::layout::{Lane, Layout, Segment, State, Subject};
 use crate::model::Chronology;
-use crate::quantity;
+use crate::{quantity, sentence};
 use std::iter;
 
 /// How a lane is built, in pixels from its top.
@@ -148,7 +148,13 @@ fn in_bar(
     let held = quantity::precise(step.duration);
     let texts = match (segment.state, subject) {
         (State::Blocking, Subject::Thread(_)) => vec![format!("{} · {held}", segment.label), held],
-        (State::Blocking, Subject::Task(_)) => vec![format!("held the processor for {held}"), held],
+        (State::Blocking, Subject::Task(_)) => {
+            let starvation = analysis.starvation_by(id);
+            let doing = starvation.and_then(|starvation| sentence::cause(starvation.place()));
+            let doing = doing.map(|doing| format!("{doing} · {held}"));
+            let held_alone = format!("held the processor for {held}");
+            iter::once(held_alone).chain(doing).chain([held]).collect()
+        }
         (State::Ready, _) if !segment.label.is_empty() => {
             // Where there is no line for labels below, the bar has at least the time.
             let longest = analysis.culprits(id).first().filter(|_| row.caption.is_none());

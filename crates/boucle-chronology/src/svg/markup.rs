@@ -103,7 +103,7 @@ pub(super) fn monospaced(character: char) -> f64 {
 
 /// `text` for use between tags or in an attribute. Characters that XML forbids become escapes of another kind, so that
 /// one sees that something was there.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

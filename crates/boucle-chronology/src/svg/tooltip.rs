@@ -1,14 +1,16 @@
 //! What a bar says when pointed at.
 
-use crate::analysis::{Analysis, Starvation, Victim};
+use crate::analysis::{Analysis, Victim};
+use crate::findings::{self, Limits};
 use crate::label;
 use crate::layout::{Layout, Segment, State, Subject};
 use crate::model::{Chronology, StepId};
 use crate::quantity::{count, moment, precise, short};
 use crate::sentence;
 
-/// Victims and culprits in one tooltip.
+/// Culprits in one tooltip.
 const NAMED_MAX: usize = 5;
+const LISTED: Limits = Limits { each: 1, places: 5, victims: 5 };
 
 /// The tooltip of a segment, on several lines.
 pub(super) fn of(
@@ -27,7 +29,10 @@ pub(super) fn of(
         State::Running | State::Blocking | State::Awaiting => {
             running(&mut lines, chronology, analysis, id);
             if let Some(starvation) = analysis.starvation_by(id) {
-                victims(&mut lines, chronology, starvation);
+                let told = findings::long_step(chronology, starvation, &LISTED, |path| path);
+                lines.extend(told.iter().map(|line| line.text().to_owned()));
+                lines.extend(findings::advice(chronology, starvation).map(|advice| advice.text().to_owned()));
+                return lines.join("\n");
             }
         }
     }
@@ -66,13 +71,7 @@ fn ready(lines: &mut Vec<String>, chronology: &Chronology, analysis: &Analysis, 
     }
     if lines.is_empty() {
         let waited = step.start - analysis.waits.since(id);
-        lines.push(format!("{} was ready and waited {}", sentence::actor(chronology, step.actor), short(waited)));
+        let many = if analysis.congested(id).is_some() { " for many small steps" } else { "" };
+        lines.push(format!("{} was ready and waited {}{many}", sentence::actor(chronology, step.actor), short(waited)));
     }
-}
-
-fn victims(lines: &mut Vec<String>, chronology: &Chronology, starvation: &Starvation) {
-    let named = starvation.victims.iter().take(NAMED_MAX);
-    let count = named.len();
-    lines.extend(named.map(|victim| sentence::waited(chronology, starvation, victim)));
-    lines.extend(sentence::others(starvation, count));
 }

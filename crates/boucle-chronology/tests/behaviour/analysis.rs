@@ -98,13 +98,37 @@ fn what_became_ready_in_the_last_moment_did_not_starve() {
 }
 
 #[test]
-fn one_starvation_is_told_as_its_story() {
-    let chronology = scenes::crowded();
-    let analysis = Analysis::of(&chronology, THRESHOLD);
+fn the_headline_is_the_story_of_the_worst() {
+    let headline = |chronology: &Chronology| sentence::headline(chronology, &Analysis::of(chronology, THRESHOLD));
+    let unseen = headline(&scenes::crowded());
     assert_eq!(
-        sentence::headline(&chronology, &analysis),
-        "request-41 held the processor for 180 ms; request-42 was ready and waited 179 ms for request-41, and 244 \
-         others had to wait"
+        unseen,
+        "request-41 held the processor for 180 ms (resumed at shop.py:36); request-42 was ready and waited 179 ms for it, \
+         and 244 others had to wait"
+    );
+    assert_eq!(
+        headline(&scenes::watched()),
+        "2 starvations, 825 ms of 1.10 s; the longest: GET /report held the processor for 703 ms at shop.py:31 (sleep); \
+         chat was ready and waited 602 ms for it, and 1 other had to wait"
+    );
+    assert_eq!(
+        headline(&scenes::congested()),
+        "no starvation (threshold 50 ms), but many small steps; 11 steps held the processor for 100 ms together; chat was \
+         ready and waited 100 ms for them, and 5 others had to wait"
+    );
+    assert_eq!(headline(&scenes::pieces()), "no starvation (threshold 50 ms)");
+}
+
+#[test]
+fn the_headline_of_a_busy_machine_blames_nobody() {
+    let mut run = Recording::new("tick.py", "tick.py");
+    let innocent = run.task("innocent", "tick", None);
+    run.run(innocent, (1_000, 120_000, 40), Wake::Timer, (8, 10));
+    run.seen(50_000, Cause::NoProcessor, "", &[]);
+    let chronology = run.lasting(200_000);
+    assert_eq!(
+        sentence::headline(&chronology, &Analysis::of(&chronology, THRESHOLD)),
+        "no starvation (threshold 50 ms); innocent took 120 ms, since the operating system gave it no processor"
     );
 }
 
@@ -132,7 +156,11 @@ fn check_places(chronology: &Chronology, expected: &[&str]) {
                 let file = place.map_or("", |place| place.file.rsplit('/').next().unwrap());
                 let seen = if held.seen { "" } else { " unseen" };
                 let line = place.map_or(0, |place| place.line);
-                format!("{file}:{line} {} {}{seen}", held.cause.word(), held.held / 1_000_000)
+                let withheld = match held.withheld / 1_000_000 {
+                    0 => String::new(),
+                    withheld => format!(", {withheld} without a processor"),
+                };
+                format!("{file}:{line} {} {}{seen}{withheld}", held.cause.word(), held.held / 1_000_000)
             });
             places.collect::<Vec<_>>().join("; ")
         })
@@ -156,7 +184,7 @@ fn a_step_that_nobody_watched_tells_only_where_it_resumed() {
 #[test]
 fn time_without_a_processor_is_nobodys_fault() {
     let chronology = scenes::stalled();
-    check_places(&chronology, &["busy.py:21 C code holding the GIL 225; busy.py:21 no processor 176"]);
+    check_places(&chronology, &["busy.py:21 C code holding the GIL 402, 176 without a processor"]);
     let analysis = Analysis::of(&chronology, THRESHOLD);
     let stalls: Vec<_> = analysis.stalls.iter().map(|stall| (stall.actor.0, stall.withheld)).collect();
     assert_eq!(stalls, [(0, 120_400_000)]);
@@ -330,6 +358,12 @@ fn withheld(chronology: &Chronology, step: usize) -> Nanos {
     stretches.filter(|(sample, _)| sample.cause == Cause::NoProcessor).map(|(_, cut)| cut[1] - cut[0]).sum()
 }
 
+/// Whether a step was seen, and never with a processor.
+fn is_stall(chronology: &Chronology, step: usize) -> bool {
+    let mut samples = chronology.samples.iter().filter(|sample| sample.step.index() == step).peekable();
+    samples.peek().is_some() && samples.all(|sample| sample.cause == Cause::NoProcessor)
+}
+
 fn since(chronology: &Chronology, threshold: Nanos, index: usize) -> Nanos {
     let steps = &chronology.steps;
     let step = &steps[index];
@@ -347,7 +381,7 @@ proptest! {
         let analysis = Analysis::of(&chronology, threshold);
         let long = (0..chronology.steps.len()).filter(|&step| chronology.steps[step].duration > threshold);
         let (culprits, stalls): (Vec<usize>, Vec<usize>) =
-            long.partition(|&step| chronology.steps[step].duration - withheld(&chronology, step) > threshold);
+            long.partition(|&step| !is_stall(&chronology, step));
         let counts = (analysis.starvations.len(), analysis.stalls.len());
         prop_assert_eq!(counts, (culprits.len(), stalls.len()));
         let found = analysis.starvations.iter().chain(&analysis.stalls);
@@ -355,6 +389,7 @@ proptest! {
             prop_assert_eq!(starvation.withheld, withheld(&chronology, culprit));
             prop_assert_eq!(starvation.places.iter().map(|place| place.held).sum::<Nanos>(), starvation.duration);
             prop_assert_eq!(starvation.cause, starvation.places[0].cause);
+            prop_assert_eq!(starvation.cause == Cause::NoProcessor, is_stall(&chronology, culprit));
             prop_assert_eq!(starvation.step, StepId(culprit as u32));
             let found: Vec<_> =
                 starvation.victims.iter().map(|victim| (victim.step.index(), victim.waited)).collect();

@@ -3,7 +3,9 @@
 
 mod analysis;
 mod format;
+mod html;
 mod layout;
+mod perfetto;
 mod pictures;
 mod random;
 mod scenes;

@@ -57,6 +57,26 @@ fn a_starvation_is_told_with_its_culprit_and_victim() {
 }
 
 #[test]
+fn a_watched_starvation_says_where_it_was_and_what_to_do() {
+    check("watched", &scenes::watched());
+}
+
+#[test]
+fn a_stall_blames_nobody() {
+    check("stalled", &scenes::stalled());
+}
+
+#[test]
+fn small_steps_that_add_up_are_told_together() {
+    check("congested", &scenes::congested());
+}
+
+#[test]
+fn careless_habits_are_told_with_what_to_do() {
+    check("careless", &scenes::careless());
+}
+
+#[test]
 fn a_crowd_is_drawn_by_its_most_important_tasks() {
     check("crowded", &scenes::crowded());
 }

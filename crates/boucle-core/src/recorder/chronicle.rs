@@ -12,8 +12,10 @@ use boucle_chronology::{
     Actor, ActorId, Chronology, Left, Nanos, Place, PlaceId, Sample, Step, StepId, Thread, ThreadId, Wake,
 };
 
-use super::ring::{RawStep, WokenBy};
-use super::rings::ThreadRing;
+use super::live::Running;
+use super::ring::{RawStep, Reading, Whereabouts, WokenBy};
+use super::rings::{Owner, ThreadRing};
+use super::samples::RawSample;
 use crate::clock::{Scale, Stamp};
 
 /// What a face knows about the numbers it gave out.
@@ -68,9 +70,49 @@ pub fn chronicle(
     recorded_by: String,
 ) -> Chronology {
     let scale = Scale::measure();
-    let mut chronology =
-        Chronology { program, recorded_by, duration: scale.nanos(end.since(start.at) as f64), ..Chronology::default() };
-    let mut gathered = gather(start, end, &mut chronology);
+    let strand = |ring: std::sync::Arc<ThreadRing>| {
+        let from = start.heads.get(&address(&ring)).copied().unwrap_or(0);
+        Strand { reading: ring.ring.read(from), owners: ring.owners(), running: None, before: None }
+    };
+    let strands = super::rings::all().into_iter().map(strand).collect();
+    let identity = Chronology { program, recorded_by, ..Chronology::default() };
+    weave(Window { start: start.at, end, scale }, strands, super::samples::all(), names, identity)
+}
+
+/// What was read of one ring.
+pub(super) struct Strand {
+    pub(super) reading: Reading,
+    pub(super) owners: Vec<Owner>,
+    /// The step that has not returned, if it is to be shown as one that ends at the end.
+    pub(super) running: Option<Running>,
+    /// The step before of the same actor: where it left, the running one resumed.
+    pub(super) before: Option<RawStep>,
+}
+
+/// The time that is shown.
+#[derive(Clone, Copy)]
+pub(super) struct Window {
+    pub(super) start: Stamp,
+    pub(super) end: Stamp,
+    pub(super) scale: Scale,
+}
+
+/// One run of several strands. `identity` is a chronology that says what ran and what recorded it.
+pub(super) fn weave(
+    window: Window,
+    strands: Vec<Strand>,
+    samples: Vec<RawSample>,
+    names: &mut impl Names,
+    identity: Chronology,
+) -> Chronology {
+    let Window { start, end, scale } = window;
+    let mut chronology = Chronology { duration: scale.nanos(end.since(start) as f64), ..identity };
+    let mut gathered = Vec::new();
+    let mut before = Vec::new();
+    for (number, strand) in strands.into_iter().enumerate() {
+        before.extend(strand.before.filter(|step| step.start < start));
+        gather(number as u32, strand, window, &mut chronology, &mut gathered);
+    }
     gathered.sort_by_key(|step| step.raw.start);
 
     let mut meaning = Meaning {
@@ -80,6 +122,9 @@ pub fn chronicle(
         starts: HashMap::new(),
         left_at: HashMap::new(),
     };
+    for step in before {
+        meaning.course(&step, &mut chronology.places);
+    }
     let mut ids = StepIds::with_capacity(gathered.len());
     for step in &gathered {
         let id = StepId(chronology.steps.len() as u32);
@@ -98,7 +143,7 @@ pub fn chronicle(
         chronology.steps.push(Step {
             thread: step.thread,
             actor,
-            start: scale.nanos(step.raw.start.since(start.at) as f64),
+            start: scale.nanos(step.raw.start.since(start) as f64),
             duration: nanos(step.raw.duration),
             waited: nanos(step.raw.waited),
             woken_by,
@@ -108,34 +153,43 @@ pub fn chronicle(
         ids.insert((step.ring, step.sequence as u32), id);
     }
     cut_overlaps(&mut chronology);
-    add_samples(&mut chronology, start, &scale, &ids);
+    add_samples(&mut chronology, samples, window, &ids);
     chronology
 }
 
-/// Copies the steps of all rings and names their threads.
-fn gather(start: &Start, end: Stamp, chronology: &mut Chronology) -> Vec<Gathered> {
-    let mut gathered = Vec::new();
-    for (number, ring) in super::rings::all().iter().enumerate() {
-        let from = start.heads.get(&address(ring)).copied().unwrap_or(0);
-        let reading = ring.ring.read(from);
-        chronology.lost += reading.lost;
-        let owners = ring.owners();
-        let mut threads: HashMap<usize, ThreadId> = HashMap::new();
-        for (sequence, raw) in (reading.first..).zip(reading.steps) {
-            if raw.start < start.at || raw.start > end {
-                continue;
-            }
-            // The last owner that had begun by then.
-            let owner = owners.partition_point(|owner| owner.from <= sequence).saturating_sub(1);
-            let thread = *threads.entry(owner).or_insert_with(|| {
-                let name = owners.get(owner).map_or_else(String::new, |owner| owner.name.clone());
-                chronology.threads.push(Thread { name });
-                ThreadId(chronology.threads.len() as u32 - 1)
-            });
-            gathered.push(Gathered { raw, ring: number as u32, sequence, thread });
+/// Takes the steps of a strand that are within the window, and names their threads.
+fn gather(number: u32, strand: Strand, window: Window, chronology: &mut Chronology, gathered: &mut Vec<Gathered>) {
+    let Strand { reading, owners, running, .. } = strand;
+    chronology.lost = chronology.lost.saturating_add(reading.lost);
+    let running = running.map(|running| unfinished(running, window.end));
+    let mut threads: HashMap<usize, ThreadId> = HashMap::new();
+    for (index, raw) in reading.steps.into_iter().chain(running).enumerate() {
+        let sequence = reading.first.wrapping_add(index as u64);
+        if raw.start < window.start || raw.start > window.end {
+            continue;
         }
+        // The last owner that had begun by then.
+        let owner = owners.partition_point(|owner| owner.from <= sequence).saturating_sub(1);
+        let thread = *threads.entry(owner).or_insert_with(|| {
+            let name = owners.get(owner).map_or_else(String::new, |owner| owner.name.clone());
+            chronology.threads.push(Thread { name });
+            ThreadId(chronology.threads.len() as u32 - 1)
+        });
+        gathered.push(Gathered { raw, ring: number, sequence, thread });
     }
-    gathered
+}
+
+/// A step that has not returned, as if it did at `end`.
+fn unfinished(running: Running, end: Stamp) -> RawStep {
+    RawStep {
+        start: running.start,
+        duration: end.since(running.start) as f32,
+        waited: 0.0,
+        actor: running.actor,
+        woken_by: WokenBy::UNKNOWN,
+        code: super::directory::UNKNOWN_CODE,
+        whereabouts: Whereabouts::UNKNOWN,
+    }
 }
 
 /// What woke a step: an earlier step of the same ring is named by the low half of its sequence number.
@@ -197,16 +251,16 @@ impl<N: Names> Meaning<'_, N> {
 }
 
 /// Adds what was seen of the steps that are in the chronology.
-fn add_samples(chronology: &mut Chronology, start: &Start, scale: &Scale, ids: &StepIds) {
+fn add_samples(chronology: &mut Chronology, seen: Vec<RawSample>, window: Window, ids: &StepIds) {
     let mut known: HashMap<Place, PlaceId> = HashMap::new();
     let Chronology { steps, samples, places, .. } = chronology;
-    for raw in super::samples::all() {
+    for raw in seen {
         let Some(&id) = ids.get(&(raw.ring, raw.sequence as u32)) else { continue };
         let step = &steps[id.index()];
-        if raw.at < start.at {
+        if raw.at < window.start {
             continue;
         }
-        let at = scale.nanos(raw.at.since(start.at) as f64).clamp(step.start, step.end());
+        let at = window.scale.nanos(raw.at.since(window.start) as f64).clamp(step.start, step.end());
         let stack = raw.stack.into_iter().map(|place| {
             let entry = known.entry(place);
             let place = entry.key().clone();

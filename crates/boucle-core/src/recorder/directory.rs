@@ -71,7 +71,7 @@ const CODES: usize = NAMES + REMEMBERED_TASKS * TEXT_SLOT;
 const TEXT: usize = CODES + MOST_CODES;
 
 /// The words of the whole.
-const SIZE: usize = TEXT + MOST_TEXT;
+pub(super) const SIZE: usize = TEXT + MOST_TEXT;
 
 /// The words of a description before its texts.
 const DESCRIPTION_HEAD: usize = 3;
@@ -113,7 +113,7 @@ pub struct NewCode<'a> {
 
 /// The words of this process's directory; none where it may have no memory.
 fn own() -> Option<Own> {
-    *OWN.get_or_init(|| mapping::words(SIZE))
+    *OWN.get_or_init(|| mapping::segment(mapping::Kind::Directory, SIZE))
 }
 
 static OWN: OnceLock<Option<Own>> = OnceLock::new();
@@ -124,6 +124,12 @@ static OWN: OnceLock<Option<Own>> = OnceLock::new();
 pub struct Writer(Option<Own>);
 
 impl Writer {
+    /// A writer into other words than this process's.
+    #[cfg(test)]
+    pub(super) fn on(words: Own) -> Self {
+        Self(Some(words))
+    }
+
     /// The memory is made when it is first needed.
     #[inline]
     fn words(&mut self) -> Option<Own> {
@@ -187,6 +193,23 @@ impl Writer {
         words[CODES + index as usize].store(pair(at as u32, length as u32), Ordering::Release);
         index as u32 + 1
     }
+}
+
+/// What was written, in words: all that a copy needs.
+pub(crate) fn used(words: Own) -> Vec<std::ops::Range<usize>> {
+    let [tasks, names, codes, text] =
+        [NEXT_TASK, NAMES_GIVEN, CODES_KNOWN, TEXT_USED].map(|at| words[at].load(Ordering::Relaxed) as usize);
+    let slots = |start: usize, count: usize, most: usize, slot: usize| start..start + count.min(most) * slot;
+    // After the last number tasks begin again at 0: their slots have all been used by then.
+    let tasks =
+        if words[TASKS + (REMEMBERED_TASKS - 1) * TASK_SLOT].load(Ordering::Relaxed) == 0 { tasks } else { usize::MAX };
+    vec![
+        0..TASKS,
+        slots(TASKS, tasks, REMEMBERED_TASKS, TASK_SLOT),
+        slots(NAMES, names, REMEMBERED_TASKS, TEXT_SLOT),
+        slots(CODES, codes, MOST_CODES, 1),
+        slots(TEXT, text, MOST_TEXT, 1),
+    ]
 }
 
 fn task_slot(words: Own, number: u32) -> &'static [AtomicU64] {

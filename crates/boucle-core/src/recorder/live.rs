@@ -9,6 +9,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
+use super::words::halves;
 use crate::clock::Stamp;
 
 /// What runs now.
@@ -94,4 +95,11 @@ impl Live {
         let (actor, ready) = (self.actor.load(Ordering::Relaxed), self.ready.load(Ordering::Relaxed));
         (start.0 != 0).then_some(Running { start, actor, ready })
     }
+}
+
+/// The words of a [`Live`] as another process reads them: the step that runs, and the kernel's number of the thread.
+pub(super) fn decode([start, actor_and_ready, thread]: [u64; super::mapping::LIVE]) -> (Option<Running>, u32) {
+    let (actor, ready) = halves(actor_and_ready);
+    let running = (start != 0).then_some(Running { start: Stamp(start), actor, ready });
+    (running, halves(thread).0)
 }

@@ -1,16 +1,50 @@
 //! What watchdogs saw of the steps that went on for long: the last of it, for the whole process.
 //!
-//! Samples are rare, at most a hundred a second and only while a step starves others, so they may allocate and lock.
+//! Samples are rare, at most a hundred a second and only while a step starves others, so keeping one may lock. They lie in
+//! the mapping, so that a viewer sees where a step stands that has not returned:
+//!
+//! ```text
+//! word 0    samples kept, word 1 words written
+//! word 512  the last 8,192: sequence, where its record is, the record's length        32 bytes each
+//! then      records, one after the other in 4 MiB that begin again: ring, cause, sequence, time, detail, places
+//! ```
+//!
+//! A record is overwritten when later ones need its place. The words that are about to be written are counted first, so a
+//! reader that copied a record and then looks at that count knows whether it is whole.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use boucle_chronology::{Cause, Place};
+use boucle_chronology::{Cause, Origin, Place};
 
+use super::mapping::{self, Kind};
+use super::words::{Own, Words, bytes, halves, pair, read_slot, shortened, store_bytes, write_slot};
 use crate::clock::Stamp;
 
-/// How many are kept. A step of a minute makes about sixty.
+/// How many are kept at most. A step of a minute makes about sixty.
 const KEPT: usize = 8192;
+
+/// Among how many of the last samples that of a step is searched which has just returned.
+const LOOKED_THROUGH: u64 = 64;
+
+const COUNT: usize = 0;
+const WRITTEN: usize = 1;
+const INDEX: usize = 512;
+const INDEX_SLOT: usize = 4;
+const RECORDS: usize = INDEX + KEPT * INDEX_SLOT;
+/// The words of all records.
+const ROOM: usize = 1 << 19;
+const SIZE: usize = RECORDS + ROOM;
+
+/// The longest record, in words. Outer frames of a stack that is longer are left out.
+const LONGEST: usize = 4096;
+const LONGEST_DETAIL: usize = 400;
+const LONGEST_NAME: usize = 400;
+const LONGEST_PATH: usize = 1000;
+
+/// The words of a record before the detail, and of a place before its texts.
+const RECORD_HEAD: usize = 4;
+const PLACE_HEAD: usize = 2;
 
 /// One look at a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,18 +63,212 @@ pub struct RawSample {
     pub stack: Vec<Place>,
 }
 
-static SAMPLES: Mutex<VecDeque<RawSample>> = Mutex::new(VecDeque::new());
+static OWN: OnceLock<Option<Own>> = OnceLock::new();
+
+/// Held by who writes.
+static WRITING: Mutex<()> = Mutex::new(());
 
 /// Keeps a sample, and lets go of the oldest.
-pub fn keep(sample: RawSample) {
-    let mut samples = SAMPLES.lock().unwrap_or_else(PoisonError::into_inner);
-    if samples.len() == KEPT {
-        samples.pop_front();
+pub fn keep(sample: &RawSample) {
+    let words = *OWN.get_or_init(|| mapping::segment(Kind::Samples, SIZE));
+    if let Some(words) = words {
+        let _writing = WRITING.lock().unwrap_or_else(PoisonError::into_inner);
+        write(words, sample);
     }
-    samples.push_back(sample);
 }
 
 /// The samples that are kept, oldest first.
 pub fn all() -> Vec<RawSample> {
-    SAMPLES.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    OWN.get().copied().flatten().map_or_else(Vec::new, |words| read(&words))
+}
+
+/// What was seen last of a step that has just returned: [`Cause::Unknown`] where nobody looked.
+pub fn cause_of(ring: u32, sequence: u64) -> Cause {
+    let Some(words) = OWN.get().copied().flatten() else { return Cause::Unknown };
+    let count = words.word(COUNT);
+    fence(Ordering::Acquire);
+    let mut latest = (count.saturating_sub(LOOKED_THROUGH)..count).rev().filter_map(|number| read_one(&words, number));
+    let found = latest.find(|sample| (sample.ring, sample.sequence) == (ring, sequence));
+    found.map_or(Cause::Unknown, |sample| sample.cause)
+}
+
+fn write(words: Own, sample: &RawSample) {
+    let record = encode(sample);
+    let at = words[WRITTEN].load(Ordering::Relaxed);
+    words[WRITTEN].store(at + record.len() as u64, Ordering::Relaxed);
+    fence(Ordering::Release);
+    for (offset, word) in (at..).zip(&record) {
+        words[RECORDS + offset as usize % ROOM].store(*word, Ordering::Relaxed);
+    }
+    let count = words[COUNT].load(Ordering::Relaxed);
+    write_slot(&words[INDEX + count as usize % KEPT * INDEX_SLOT..][..INDEX_SLOT], |slot| {
+        slot[0].store(at, Ordering::Relaxed);
+        slot[1].store(record.len() as u64, Ordering::Relaxed);
+    });
+    words[COUNT].store(count + 1, Ordering::Release);
+}
+
+/// The samples in these words, oldest first.
+pub(super) fn read(words: &impl Words) -> Vec<RawSample> {
+    let count = words.word(COUNT);
+    fence(Ordering::Acquire);
+    let mut samples: Vec<_> =
+        (count.saturating_sub(KEPT as u64)..count).filter_map(|number| read_one(words, number)).collect();
+    // A slot that was overwritten meanwhile holds the newest.
+    samples.sort_by_key(|sample| sample.at);
+    samples
+}
+
+fn read_one(words: &impl Words, number: u64) -> Option<RawSample> {
+    let [_, at, length, _] = read_slot::<INDEX_SLOT>(words, INDEX + number as usize % KEPT * INDEX_SLOT)?;
+    let length = usize::try_from(length).ok().filter(|length| (RECORD_HEAD..=LONGEST).contains(length))?;
+    let begin = (at % ROOM as u64) as usize;
+    let mut record = vec![0; length];
+    let (before_end, after) = record.split_at_mut(length.min(ROOM - begin));
+    let is_copied = words.copy(RECORDS + begin, before_end) && words.copy(RECORDS, after);
+    fence(Ordering::Acquire);
+    let is_whole = words.word(WRITTEN) <= at.saturating_add(ROOM as u64);
+    if is_copied && is_whole { decode(&record) } else { None }
+}
+
+fn encode(sample: &RawSample) -> Vec<u64> {
+    let detail = shortened(&sample.detail, LONGEST_DETAIL);
+    let mut record =
+        vec![pair(sample.ring, sample.cause as u32), sample.sequence, sample.at.0, pair(detail.len() as u32, 0)];
+    record.extend(packed(detail.as_bytes()));
+    let mut frames = 0;
+    for place in &sample.stack {
+        let (function, file) = (shortened(&place.function, LONGEST_NAME), shortened(&place.file, LONGEST_PATH));
+        let text = packed(&[function.as_bytes(), file.as_bytes()].concat());
+        if record.len() + PLACE_HEAD + text.len() > LONGEST {
+            break;
+        }
+        record.push(pair(function.len() as u32, file.len() as u32));
+        record.push(pair(place.line, u32::from(place.origin == Origin::User)));
+        record.extend(text);
+        frames += 1;
+    }
+    record[3] = pair(detail.len() as u32, frames);
+    record
+}
+
+/// Bytes as words.
+fn packed(bytes: &[u8]) -> Vec<u64> {
+    let words: Vec<AtomicU64> = (0..bytes.len().div_ceil(size_of::<u64>())).map(|_| AtomicU64::new(0)).collect();
+    store_bytes(&words, bytes);
+    words.into_iter().map(AtomicU64::into_inner).collect()
+}
+
+fn decode(record: &[u64]) -> Option<RawSample> {
+    let (head, mut rest) = record.split_at_checked(RECORD_HEAD)?;
+    let (ring, cause) = halves(head[0]);
+    let (detail, frames) = halves(head[3]);
+    let detail = String::from_utf8_lossy(&take(&mut rest, detail as usize)?).into_owned();
+    let mut stack = Vec::new();
+    for _ in 0..frames {
+        let (head, texts) = rest.split_at_checked(PLACE_HEAD)?;
+        rest = texts;
+        let (function_length, file_length) = halves(head[0]);
+        let (line, is_users) = halves(head[1]);
+        let text = take(&mut rest, function_length as usize + file_length as usize)?;
+        let (function, file) = text.split_at_checked(function_length as usize)?;
+        stack.push(Place {
+            function: String::from_utf8_lossy(function).into_owned(),
+            file: String::from_utf8_lossy(file).into_owned(),
+            line,
+            origin: if is_users == 1 { Origin::User } else { Origin::Library },
+        });
+    }
+    let cause = Cause::WORDS.get(cause as usize).map_or(Cause::Unknown, |(cause, _)| *cause);
+    Some(RawSample { ring, sequence: head[1], at: Stamp(head[2]), cause, detail, stack })
+}
+
+/// Takes so many bytes, and what fills their last word.
+fn take(rest: &mut &[u64], length: usize) -> Option<Vec<u8>> {
+    let (text, after) = rest.split_at_checked(length.div_ceil(size_of::<u64>()))?;
+    *rest = after;
+    Some(bytes(text, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(line: u32) -> Place {
+        Place { function: format!("f{line}"), file: "shop.py".into(), line, origin: Origin::User }
+    }
+
+    fn sample(sequence: u64, frames: u32) -> RawSample {
+        RawSample {
+            ring: 3,
+            sequence,
+            at: Stamp(sequence * 10),
+            cause: Cause::Socket,
+            detail: "10.0.0.3:5432".into(),
+            stack: (0..frames).map(place).collect(),
+        }
+    }
+
+    #[test]
+    fn samples_come_out_as_they_went_in() {
+        let words = mapping::for_test(SIZE);
+        assert_eq!(read(&words), []);
+        let samples = [sample(1, 0), sample(2, 1), sample(3, 40)];
+        for sample in &samples {
+            write(words, sample);
+        }
+        assert_eq!(read(&words), samples);
+    }
+
+    #[test]
+    fn the_last_ones_are_kept_in_number_and_in_size() {
+        let words = mapping::for_test(SIZE);
+        (0..20_000).for_each(|number| write(words, &sample(number, 0)));
+        let kept = read(&words);
+        assert_eq!(kept.len(), KEPT);
+        assert_eq!(kept.last(), Some(&sample(19_999, 0)));
+        (20_000..28_000).for_each(|number| write(words, &sample(number, 100)));
+        let kept = read(&words);
+        assert!((500..2000).contains(&kept.len()), "{}", kept.len());
+        assert!(kept.iter().zip(28_000 - kept.len() as u64..).all(|(kept, number)| *kept == sample(number, 100)));
+    }
+
+    #[test]
+    fn the_outer_frames_of_a_long_stack_are_left_out() {
+        let words = mapping::for_test(SIZE);
+        write(words, &sample(1, 10_000));
+        let kept = read(&words);
+        assert!(kept[0].stack.len() > 500);
+        assert_eq!(kept[0].stack[499], place(499));
+    }
+
+    #[test]
+    fn damage_gives_nonsense_or_nothing_but_no_panic() {
+        let words = mapping::for_test(SIZE);
+        write(words, &sample(1, 5));
+        let mut state = 1_u64;
+        for at in [COUNT, WRITTEN].into_iter().chain(INDEX + 1..INDEX + 3).chain(RECORDS..RECORDS + 12) {
+            let former = words[at].load(Ordering::Relaxed);
+            for _ in 0..200 {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                words[at].store(state >> (state % 64), Ordering::Relaxed);
+                read(&words);
+            }
+            words[at].store(former, Ordering::Relaxed);
+        }
+        assert_eq!(read(&words), [sample(1, 5)]);
+    }
+
+    #[test]
+    fn a_reader_never_sees_a_torn_sample() {
+        let words = mapping::for_test(SIZE);
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| (0..5_000).for_each(|number| write(words, &sample(number, 100))));
+            while !writer.is_finished() {
+                for read in read(&words) {
+                    assert_eq!(read, sample(read.sequence, 100));
+                }
+            }
+        });
+    }
 }

@@ -21,6 +21,9 @@ const BYTES: usize = size_of::<u64>();
 
 /// Words that may be written while they are copied.
 pub trait Words {
+    /// How many there are.
+    fn count(&self) -> usize;
+
     /// Copies the words from `at` on, in any order. Says whether they are all there.
     fn copy(&self, at: usize, into: &mut [u64]) -> bool;
 
@@ -35,6 +38,10 @@ pub trait Words {
 pub type Own = &'static [AtomicU64];
 
 impl Words for Own {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
     fn copy(&self, at: usize, into: &mut [u64]) -> bool {
         let Some(words) = at.checked_add(into.len()).and_then(|end| self.get(at..end)) else { return false };
         for (into, word) in into.iter_mut().zip(words) {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use boucle_core::clock::{Scale, Stamp, Tick};
-use boucle_core::recorder::{RawStep, WokenBy, rings};
+use boucle_core::recorder::rings::Returned;
+use boucle_core::recorder::tally::Times;
+use boucle_core::recorder::{WokenBy, rings};
 use boucle_core::turn::{Ready, Wait};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -19,7 +21,7 @@ use crate::raw::guard::afterwards;
 use crate::raw::{Args, Owned, Raised, Result, This, gil, method};
 use crate::task::{self, Task, current, step};
 use crate::witness::{self, Witness};
-use crate::{errors, handle, imports, settings, watchdog};
+use crate::{errors, handle, imports, settings, viewer, watchdog};
 
 /// How long a loop may run without a sleep before it offers the GIL to other threads.
 const LONGEST_GRIP: Duration = Duration::from_millis(50);
@@ -39,8 +41,14 @@ impl LoopCore {
 fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
     forking::check_process(this)?;
     let thread_name = args.get(0).map(|name| name.any(py).extract::<String>()).transpose()?.unwrap_or_default();
-    let ring = settings::recording().then(|| rings::of_this_thread(thread_name));
+    let ring = settings::recording().then(|| rings::of_this_thread(&thread_name));
+    if ring.is_some() {
+        viewer::introduce(py);
+    }
     let scale = Scale::measure();
+    if let Some(ring) = &ring {
+        this.account.enter(ring, Stamp::now());
+    }
     drop(this.ring.replace(ring.clone()));
     this.scale.set(Some(scale));
     if let Some(ring) = &ring {
@@ -76,7 +84,7 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
         (turn.begin(now, this.stopping.get() || has_left_over, watching), now)
     };
     let mut events = Vec::new();
-    let mut stamp = this.last_end.get();
+    let (mut stamp, mut slept) = (this.last_end.get(), 0);
     let turns = this.turns.get() + 1;
     this.turns.set(turns);
     // Python code looks after signals by itself, so a turn that does not enter the kernel need not always do it.
@@ -88,22 +96,25 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
     match wait {
         Wait::Skip => {}
         Wait::Poll => {
-            wait_for_events(py, this, Duration::ZERO, &mut events)?;
+            wait_for_events(py, this, ring, Duration::ZERO, &mut events)?;
             stamp = Stamp::now();
         }
         Wait::Sleep(time) => {
             if let Some(ring) = ring {
                 ring.live.fall_asleep();
             }
-            let outcome = wait_for_events(py, this, time, &mut events);
+            let outcome = wait_for_events(py, this, ring, time, &mut events);
             if let Some(ring) = ring {
                 ring.live.wake_up();
                 watchdog::loop_passes(py);
             }
-            outcome?;
+            slept = outcome?;
             now = Tick::now();
             stamp = Stamp::now();
         }
+    }
+    if let Some(ring) = ring {
+        ring.tally.turn(stamp.since(this.last_end.get()), slept);
     }
     this.turn.borrow_mut().collect(now, stamp, scale, events);
     // Everything the kernel reported is queued by now: an exception of a signal handler loses nothing.
@@ -123,25 +134,40 @@ fn loosen_grip(py: Python<'_>, this: This<'_, LoopCore>, scale: &Scale) {
     }
 }
 
-/// Waits for the kernel, at most `time`, and appends the handles of what it reports.
-fn wait_for_events(py: Python<'_>, this: This<'_, LoopCore>, time: Duration, events: &mut Vec<Item>) -> Result<()> {
+/// Waits for the kernel, at most `time`, and appends the handles of what it reports. Returns how long it slept, until it
+/// had the GIL again, if it is recorded.
+fn wait_for_events(
+    py: Python<'_>,
+    this: This<'_, LoopCore>,
+    ring: Option<&Arc<rings::ThreadRing>>,
+    time: Duration,
+    events: &mut Vec<Item>,
+) -> Result<u64> {
     let Some(mut waiter) = this.reactor.borrow_mut().as_mut().map(|reactor| reactor.epoll.waiter()) else {
         return Err(PyRuntimeError::new_err("the loop was not initialised: call Loop.__init__ first").into());
     };
+    let mut slept = 0;
     let outcome = if time.is_zero() {
         waiter.wait(time)
     } else {
         this.asleep.set(true);
-        let outcome = gil::released(py, || waiter.wait(time));
+        if let Some(ring) = ring {
+            ring.tally.falls_asleep(Stamp::now());
+        }
+        let (outcome, woke) = gil::released(py, || (waiter.wait(time), Stamp::now()));
         this.asleep.set(false);
-        this.last_release.set(Stamp::now());
+        let now = Stamp::now();
+        if let Some(ring) = ring {
+            slept = ring.tally.wakes_up(woke, now);
+        }
+        this.last_release.set(now);
         outcome
     };
     if let Some(reactor) = this.reactor.borrow_mut().as_mut() {
         reactor.report(waiter, events);
     }
     // A signal ended the wait early: the caller looks after it, and the next turn waits for the rest of the time.
-    outcome.map(drop).map_err(|error| errors::to_py_err(&error).into())
+    outcome.map(|_| slept).map_err(|error| errors::to_py_err(&error).into())
 }
 
 /// Runs the batch of this turn. An exception leaves the rest queued.
@@ -194,15 +220,7 @@ fn run_batch(
                 let result = run_item(py, this, &item);
                 let (actor, code, whereabouts) = witness.after(py);
                 let end = Stamp::now();
-                ring.ring.write(&RawStep {
-                    start,
-                    duration: end.since(start) as f32,
-                    waited: start.since(since) as f32,
-                    actor,
-                    woken_by,
-                    code,
-                    whereabouts,
-                });
+                ring.write(&Returned { times: Times { start, end, since }, actor, woken_by, code, whereabouts });
                 start = end;
                 result
             }
@@ -265,15 +283,8 @@ fn run_task(
     let result = outbox::after_step(py, this, step_task(py, this, task, item));
     let (code, whereabouts) = witness::left_task(py, task);
     let end = Stamp::now();
-    ring.ring.write(&RawStep {
-        start: *start,
-        duration: end.since(*start) as f32,
-        waited: start.since(since) as f32,
-        actor,
-        woken_by,
-        code,
-        whereabouts: whereabouts.first_step(first),
-    });
+    let times = Times { start: *start, end, since };
+    ring.write(&Returned { times, actor, woken_by, code, whereabouts: whereabouts.first_step(first) });
     *start = end;
     result
 }

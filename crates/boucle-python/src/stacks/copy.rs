@@ -1,7 +1,8 @@
 //! A copy of the memory that a walk goes through, which can be made again.
 //!
 //! The first walk finds out which pieces there are, one system call each. Later ones copy all of them by one call, in the
-//! order in which they were found, so that what is looked at together was copied within microseconds.
+//! order in which they were found, so that what is looked at together was copied within microseconds; and at the end the
+//! first of them once more, to see whether the thread has gone on meanwhile.
 
 use super::memory::{Access, Piece, Unreadable};
 
@@ -22,26 +23,49 @@ pub(super) struct Copy<'a> {
     bytes: Vec<u8>,
     /// Where each begins in it.
     starts: Vec<usize>,
+    /// How many of them are copied once more at the end, and what was in these then: nothing in a copy made piece by piece.
+    twice: usize,
+    afterwards: Vec<u8>,
     /// The one that was used last: the next is the same, or the one after it.
     last: usize,
 }
 
 impl<'a> Copy<'a> {
-    /// An empty copy.
-    pub(super) fn new(access: &'a Access) -> Self {
-        Self { access, pieces: Vec::new(), bytes: Vec::new(), starts: Vec::new(), last: 0 }
+    /// An empty copy, of which so many of the first pieces are copied twice.
+    pub(super) fn new(access: &'a Access, twice: usize) -> Self {
+        let (pieces, bytes, starts) = Default::default();
+        Self { access, pieces, bytes, starts, twice, afterwards: Vec::new(), last: 0 }
     }
 
     /// Copies the same pieces again; after a failure, or when they have become too many, none.
     pub(super) fn again(&mut self) -> Result<(), Unreadable> {
-        let is_too_large = self.pieces.len() > MOST || self.bytes.len() > LARGEST;
-        let copied = if is_too_large { Ok(()) } else { self.access.read(&self.pieces, &mut self.bytes) };
-        if is_too_large || copied.is_err() {
-            self.pieces.clear();
-            self.bytes.clear();
-            self.starts.clear();
+        if self.pieces.len() > MOST || self.bytes.len() > LARGEST {
+            self.clear();
+        }
+        let (count, length) = (self.pieces.len(), self.bytes.len());
+        self.pieces.extend_from_within(..self.twice.min(count));
+        let all: usize = self.pieces.iter().map(|piece| piece.length).sum();
+        self.bytes.resize(all, 0);
+        let copied = self.access.read(&self.pieces, &mut self.bytes);
+        self.pieces.truncate(count);
+        self.afterwards = self.bytes.split_off(length);
+        if copied.is_err() {
+            self.clear();
         }
         copied
+    }
+
+    /// Forgets the pieces.
+    pub(super) fn clear(&mut self) {
+        self.pieces.clear();
+        self.bytes.clear();
+        self.starts.clear();
+        self.afterwards.clear();
+    }
+
+    /// What was in the first pieces when all others had been copied; nothing if they were copied one by one.
+    pub(super) fn afterwards(&self) -> &[u8] {
+        &self.afterwards
     }
 
     /// The bytes from an address on, copied now if they have not been.
@@ -89,6 +113,8 @@ impl<'a> Copy<'a> {
             self.bytes.truncate(start);
             copied?;
         }
+        // The rest was copied a while ago.
+        self.afterwards.clear();
         self.pieces.push(piece);
         self.starts.push(start);
         Ok(start)

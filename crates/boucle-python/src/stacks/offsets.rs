@@ -67,8 +67,8 @@ pub(super) struct Frame {
     pub(super) previous: usize,
     /// The address of the current instruction; in 3.10 a number of instructions.
     pub(super) instruction: usize,
-    /// Who owns it; none in 3.10.
-    pub(super) owner: Option<usize>,
+    /// Who owns it; in 3.10 the generator that does, if one does.
+    pub(super) owner: usize,
 }
 
 /// In a code object.
@@ -107,7 +107,7 @@ pub(super) const GIL_IS_OF_THE_RUNTIME: bool = cfg!(not(Py_3_12));
 pub(super) fn find(_access: &Access, _runtime: usize) -> Result<Offsets, String> {
     Ok(Offsets {
         thread: Thread { current: 24, within: None, block: None, interpreter: 16 },
-        frame: Frame { code: 32, previous: 24, instruction: 96, owner: None },
+        frame: Frame { code: 32, previous: 24, instruction: 96, owner: 88 },
         code: Code { name: 112, file: 104, first_line: 40, line_table: 120, instructions: 48, first_traceable: None },
         text: [48, 72],
         interpreter: Interpreter { holder: 360, locked: 368, collecting: 816 },
@@ -119,7 +119,7 @@ pub(super) fn find(_access: &Access, _runtime: usize) -> Result<Offsets, String>
 pub(super) fn find(_access: &Access, _runtime: usize) -> Result<Offsets, String> {
     Ok(Offsets {
         thread: Thread { current: 56, within: Some(8), block: Some(296), interpreter: 16 },
-        frame: Frame { code: 32, previous: 48, instruction: 56, owner: Some(69) },
+        frame: Frame { code: 32, previous: 48, instruction: 56, owner: 69 },
         code: Code {
             name: 128,
             file: 112,
@@ -138,7 +138,7 @@ pub(super) fn find(_access: &Access, _runtime: usize) -> Result<Offsets, String>
 pub(super) fn find(_access: &Access, _runtime: usize) -> Result<Offsets, String> {
     Ok(Offsets {
         thread: Thread { current: 56, within: Some(0), block: Some(232), interpreter: 16 },
-        frame: Frame { code: 0, previous: 8, instruction: 56, owner: Some(70) },
+        frame: Frame { code: 0, previous: 8, instruction: 56, owner: 70 },
         code: Code {
             name: 128,
             file: 112,
@@ -210,7 +210,7 @@ pub(super) fn find(access: &Access, runtime: usize) -> Result<Offsets, String> {
             code: at(said::FRAME, 2),
             previous: at(said::FRAME, 1),
             instruction: at(said::FRAME, 3),
-            owner: Some(at(said::FRAME, 5)),
+            owner: at(said::FRAME, 5),
         },
         code: Code {
             name: at(said::CODE, 3),

@@ -58,6 +58,8 @@ struct Counts {
     inconsistent: AtomicU64,
     comparable: AtomicU64,
     equal: AtomicU64,
+    /// How often only frames that stayed were read.
+    blurred: AtomicU64,
     /// How often the thread held the GIL.
     holding: AtomicU64,
     /// How often the garbage collector was at work.
@@ -95,8 +97,8 @@ impl StackOracle {
     }
 
     /// How many walks there were, were rejected as restless and as inconsistent, were comparable and equal, and how often
-    /// the thread was seen to hold the GIL and the garbage collector at work.
-    fn counts(&self) -> [u64; 7] {
+    /// the innermost frames were left out, the thread held the GIL and the garbage collector was at work.
+    fn counts(&self) -> [u64; 8] {
         let counts = &self.shared.counts;
         [
             &counts.walks,
@@ -104,6 +106,7 @@ impl StackOracle {
             &counts.inconsistent,
             &counts.comparable,
             &counts.equal,
+            &counts.blurred,
             &counts.holding,
             &counts.collecting,
         ]
@@ -149,6 +152,9 @@ impl Shared {
         }
         if self.reader.is_collecting() == Some(true) {
             add(&counts.collecting);
+        }
+        if trace.as_ref().is_ok_and(|trace| trace.is_blurred) {
+            add(&counts.blurred);
         }
         match trace {
             Err(Rejected::Restless) => {

@@ -225,7 +225,7 @@ fn tell_ended(py: Python<'_>, incident: &Incident, looks: &[Look], held: Duratio
     let scale = Scale::measure();
     let start = incident.step.identity.running.start;
     let stays = stays(looks, start, held, |stamps| scale.nanos(stamps as f64));
-    let end = Stamp(start.0 + scale.stamps(held));
+    let end = Stamp(start.0 + scale.stamps(held) as u64);
     let span = Span { start, end };
     let face = face(py);
     let victims = victims(py, incident, span, held)?;

@@ -169,7 +169,7 @@ impl WatchedStep {
         if !has_processor || !self.looked.is_guilty(account, now, threshold) {
             seen.cause = Cause::NoProcessor;
         }
-        samples::keep(RawSample {
+        samples::keep(&RawSample {
             ring: running.number,
             sequence: self.looked.identity.sequence,
             at: seen.at,

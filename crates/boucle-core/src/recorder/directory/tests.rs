@@ -4,7 +4,7 @@ use super::super::chronicle::Names;
 use super::*;
 
 fn memory() -> (Writer, View<Own>) {
-    let words = mapping::words(SIZE).expect("a test has enough addresses");
+    let words = mapping::for_test(SIZE);
     (Writer(Some(words)), View::of(words))
 }
 
