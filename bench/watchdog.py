@@ -1,7 +1,7 @@
 """How late the watchdog is, and whom it blames beside programs that take every processor.
 
-    python bench/watchdog.py lateness [BLOCKS]     from the threshold to the first look, for four kinds of blocks
-    python bench/watchdog.py blame [BLOCKS]        beside busy processes: of innocent and of guilty steps, how many are blamed
+    python bench/watchdog.py lateness [BLOCKS]   from the threshold to the first look, for four kinds of blocks
+    python bench/watchdog.py blame [BLOCKS]      beside busy processes: how many innocent and guilty steps are blamed
 
 Nothing here passes or fails.
 """
