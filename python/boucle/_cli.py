@@ -24,7 +24,7 @@ def main(arguments=None):
     if arguments[:1] == ["top"]:
         return _top(arguments[1:])
     parser = _parser()
-    options = parser.parse_args(_spelt_out(sys.argv[1:] if arguments is None else arguments))
+    options = parser.parse_args(_spelt_out(arguments))
     if options.command is None:
         parser.print_help()
         return 2
