@@ -87,6 +87,7 @@ def test_the_notebook_ends_with_the_two_chronologies(executed):
     shown = [pictures(cell.outputs) for cell in executed.cells if cell.source.startswith("%%chronology")]
     ((alternating,), (starving,)) = shown
     assert "no starvation" in alternating["text/plain"]
+    assert "IOPub" not in alternating["text/plain"], "the kernel's own thread"
     assert "held the processor for 1.00 s" in starving["text/plain"]
     assert "two was ready and waited 1.0 s for one" in starving["text/plain"]
 

@@ -26,7 +26,10 @@ import sys
 
 from ._loop import Loop
 from ._quantities import parse_time
-from ._recording import DEFAULT_THRESHOLD, check_can_save, record
+from ._recording import DEFAULT_THRESHOLD, Chronology, check_can_save, record
+
+# Those of ipykernel: what they run is not the cell's.
+_KERNEL_THREADS = ["IOPub", "Control", "Heartbeat"]
 
 _FIRST_LINE = re.compile(r"%%chronology(?:[ \t]+(?P<options>.*?))?\s*$")
 
@@ -82,12 +85,13 @@ async def begin(shell, options):
     def end():
         shell.events.unregister("post_execute", end)
         recording.__exit__(None, None, None)
-        if recording.steps:
-            _show(recording)
+        of_cell = Chronology(recording._source().without_threads(_KERNEL_THREADS), options.threshold)
+        if of_cell.steps:
+            _show(of_cell)
         elif not is_ours:
             print(ADVICE, file=sys.stderr)
         if options.output:
-            recording.save(options.output)
+            of_cell.save(options.output)
 
     shell.events.register("post_execute", end)
     recording.__enter__()
@@ -118,10 +122,10 @@ def _file(path):
     return path
 
 
-def _show(recording):
+def _show(of_cell):
     from IPython.display import display
 
-    display(recording._repr_mimebundle_(), raw=True)
+    display(bundle(of_cell), raw=True)
 
 
 def bundle(recording):

@@ -25,6 +25,7 @@ pub mod label;
 pub mod layout;
 pub mod model;
 pub mod name;
+pub mod part;
 pub mod perfetto;
 pub mod quantity;
 pub mod sentence;

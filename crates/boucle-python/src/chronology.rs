@@ -1,7 +1,9 @@
 //! `Recording` and `Chronology` for Python: begins and ends a recording, draws and converts a recorded run.
 
+use std::collections::HashSet;
+
 use boucle_chronology::analysis::Analysis;
-use boucle_chronology::{self as model, format, html, json, perfetto, svg, text};
+use boucle_chronology::{self as model, format, html, json, part, perfetto, svg, text};
 use boucle_core::clock::Stamp;
 use boucle_core::recorder::chronicle::{Start, chronicle};
 use boucle_core::recorder::directory::View;
@@ -60,6 +62,12 @@ impl Chronology {
     #[staticmethod]
     fn decode(py: Python<'_>, data: &[u8], name: &str) -> PyResult<Self> {
         py.detach(|| format::decode(data)).map(Self).map_err(|error| PyValueError::new_err(format!("{name}: {error}")))
+    }
+
+    /// The run without the threads of these names.
+    fn without_threads(&self, names: Vec<String>) -> Self {
+        let refused: HashSet<String> = names.into_iter().collect();
+        Self(part::of_threads(self.0.clone(), |thread| !refused.contains(&thread.name)))
     }
 
     /// The recording as bytes.
