@@ -280,10 +280,10 @@ def test_a_program_is_shown_with_its_tasks_and_what_they_do(program):
         )
         assert re.match(rf" boucle top  -c · pid {program.pid} · CPython {sys.version_info[0]}\.", lines[0])
         assert re.search(r"busy +\d.*% .*\d steps/s", lines[1])
-        # The busy one is the busiest, until the order is another.
-        assert "worker" in lines[5]
+        # The one that computes becomes the busiest.
+        terminal.wait_for(r"busy▾.*\n.*worker")
         terminal.type("n")
-        terminal.wait_for(r"task▾.*\n.*_set_result|task▾.*\n.*chat")
+        terminal.wait_for(r"task▾.*\n.*_set_result")
         terminal.type("q")
         assert terminal.status() == 0
 
@@ -351,7 +351,8 @@ def test_a_frozen_process_is_seen(command, answer):
                 seconds.append(float(re.search(blocked, "\n".join(terminal.wait_for(blocked))).group(1)))
             assert seconds[-1] >= seconds[0] + 1
             assert seconds == sorted(seconds)
-        (starvation,) = json.loads(run("--json", program.pid).stdout)["starvations"]
+        # A loaded machine may have made others long before.
+        starvation = json.loads(run("--json", program.pid).stdout)["starvations"][-1]
         assert (starvation["task"], starvation["coroutine"]) == ("GET /report", "report")
         assert starvation["duration"] >= seconds[-1]
 
