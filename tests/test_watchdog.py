@@ -90,7 +90,8 @@ def python_loop():
     end = time.thread_time() + 0.15
     count = 0
     while time.thread_time() < end:  # python: first line
-        count += 1
+        for _ in range(1000):
+            count += 1
     return count  # python: last line
 
 
