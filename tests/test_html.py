@@ -84,14 +84,15 @@ def million(tmp_path_factory):
         steps = STEPS // 2 // tasks
         await asyncio.gather(*(asyncio.create_task(spin(steps), name=f"spinner-{n}") for n in range(tasks)))
 
-    with boucle.record(program="million.py") as chronology:
+    # So long that no step is looked at: one that the machine made long would be nobody's fault, and no block.
+    with boucle.record(program="million.py", threshold=1000) as chronology:
         threads = [threading.Thread(target=lambda: boucle.run(main())) for _ in range(2)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    # Whichever step was the longest is past this threshold, by next to nothing.
-    chronology.threshold = max(step.duration for step in chronology.steps) - 2e-6
+    # Whichever task's step was the longest is past this threshold, by next to nothing.
+    chronology.threshold = max(task["longest_step"] for task in json.loads(chronology.json())["tasks"]) - 2e-6
     return saved(chronology, tmp_path_factory)
 
 
@@ -153,8 +154,7 @@ def test_a_click_shows_details_that_lead_on(browser, starvation):
     assert panel.startswith("run1 held the processor for 1.")
     for part in ("pieces", "woken by", "Had to wait meanwhile"):
         assert part in panel
-    # Nobody watched: the place is where the step went on.
-    assert "await asyncio.sleep(0.5)" in text(browser, "#panel .line.resumed")
+    assert "time.sleep(1)" in text(browser, "#panel .line.held")
     assert "async def pieces" in text(browser, "#panel pre")
     browser.run(
         "[...document.querySelectorAll('#panel .waits button')].find((one) => one.textContent === 'run2').click()"
@@ -403,13 +403,14 @@ def test_quantities_read_as_in_other_pictures(browser, starvation):
     assert browser.run("return [count(1, 'task'), count(12345, 'step')]") == ["1 task", "12,345 steps"]
 
 
+@pytest.mark.timeout(600)
 def test_a_million_steps_open_and_a_block_among_them_is_seen(browser, million, capsys):
     shown(browser, million)
     browser.screenshot(PICTURES / "million.png")
     marks = browser.run(
         "return performance.getEntriesByType('mark').map((mark) => [mark.name, Math.round(mark.startTime)])"
     )
-    steps, size = len(million.chronology.steps), million.path.stat().st_size
+    steps, size = browser.run("return viewer.run.count"), million.path.stat().st_size
     frames = {}
     for name, zoom in (("all", 1), ("a tenth", 0.1), ("a thousandth", 0.01)):
         frames[name] = browser.run(
@@ -426,7 +427,10 @@ def test_a_million_steps_open_and_a_block_among_them_is_seen(browser, million, c
     assert dict(marks)["boucle: drawn"] < 30_000
     browser.press("0")
     drawn(browser)
-    [block] = browser.run("return viewer.run.starvations.map((starvation) => starvation.step)")
+    block = browser.run(
+        """const { run } = viewer;
+        return run.starvations.find(({ step }) => run.durationOf(step) - run.threshold < 1e4).step"""
+    )
     # What is past the threshold is a small part of a pixel, and shown as two.
     box = bar(browser, block, of_thread=True)
     end = colours(browser, int(box.x + box.width) - 3, box.y + 2, 6, box.height - 4)
