@@ -84,7 +84,8 @@ def million(tmp_path_factory):
         steps = STEPS // 2 // tasks
         await asyncio.gather(*(asyncio.create_task(spin(steps), name=f"spinner-{n}") for n in range(tasks)))
 
-    with boucle.record(program="million.py") as chronology:
+    # So long that no step is looked at: one that the machine made long would be nobody's fault, and no block.
+    with boucle.record(program="million.py", threshold=1000) as chronology:
         threads = [threading.Thread(target=lambda: boucle.run(main())) for _ in range(2)]
         for thread in threads:
             thread.start()
@@ -153,8 +154,7 @@ def test_a_click_shows_details_that_lead_on(browser, starvation):
     assert panel.startswith("run1 held the processor for 1.")
     for part in ("pieces", "woken by", "Had to wait meanwhile"):
         assert part in panel
-    # Nobody watched: the place is where the step went on.
-    assert "await asyncio.sleep(0.5)" in text(browser, "#panel .line.resumed")
+    assert "time.sleep(1)" in text(browser, "#panel .line.held")
     assert "async def pieces" in text(browser, "#panel pre")
     browser.run(
         "[...document.querySelectorAll('#panel .waits button')].find((one) => one.textContent === 'run2').click()"
