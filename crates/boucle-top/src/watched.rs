@@ -59,8 +59,37 @@ impl Source for Watched {
     }
 }
 
-/// The `count` steps that had not returned: each is the last of its thread and ends with the chronology.
+/// The `count` steps that had not returned: each ends with the chronology, but for the rounding of its duration to 24 bits.
 fn still_running(chronology: &Chronology, count: usize) -> Vec<StepId> {
-    let ends = |step: &StepId| chronology.steps[step.index()].end() == chronology.duration;
+    let ends = |id: &StepId| {
+        let step = &chronology.steps[id.index()];
+        chronology.duration - step.end() <= (step.duration >> 22) + 1
+    };
     (0..chronology.steps.len() as u32).rev().map(StepId).filter(ends).take(count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use boucle_chronology::{ActorId, Left, Step, ThreadId, Wake};
+
+    #[test]
+    fn a_step_whose_duration_was_rounded_down_still_runs() {
+        let step = |start, duration| Step {
+            thread: ThreadId(0),
+            actor: ActorId(0),
+            start,
+            duration,
+            waited: 0,
+            woken_by: Wake::Unknown,
+            resumed: None,
+            left: Left::Unknown,
+        };
+        let steps = vec![step(0, 1_000), step(2_000, f64::from(1_699_999_999_f32 * 0.999_999_9) as Nanos)];
+        let chronology = Chronology { duration: 1_700_002_000, steps, ..Chronology::default() };
+        assert!(chronology.steps[1].end() < chronology.duration);
+        assert_eq!(still_running(&chronology, 1), [StepId(1)]);
+        assert_eq!(still_running(&chronology, 2), [StepId(1)]);
+        assert_eq!(still_running(&chronology, 0), []);
+    }
 }
