@@ -309,8 +309,8 @@ def test_two_warnings_are_logged(caplog):
     )
     chats = r"chat-\d \(chat\) \d+ ms"
     assert re.fullmatch(
-        rf"event loop was blocked for \d+ ms by {who} {place}; 3 had to wait: {chats}, {chats}, {chats}\. "
-        r"Use `await asyncio\.sleep\(\.\.\.\)` instead of a sleep that blocks",
+        rf"event loop was blocked for \d+ ms by {who} {place}; 3 had to wait: {chats}, {chats}, {chats}; "
+        r"advice: await asyncio\.sleep\(…\) instead",
         over.getMessage(),
     )
 

@@ -94,7 +94,9 @@ impl Analysis {
         let waits = Readiness::of(chronology, threshold);
         let (threads, actors) = usage(chronology, &waits);
         let busy = threads.iter().map(|thread| thread.busy).fold(0, Nanos::saturating_add);
-        let utilisation = threads.iter().map(|thread| thread.utilisation).sum::<f64>() / threads.len().max(1) as f64;
+        // An empty sum is -0.0.
+        let utilisation = threads.iter().map(|thread| thread.utilisation).fold(0.0, |sum, one| sum + one);
+        let utilisation = utilisation / threads.len().max(1) as f64;
         let (starvations, stalls) = starvation::of(chronology, threshold, &waits);
         let culprits = starvation::culprits(&starvations);
         let congestions = congestion::of(chronology, threshold, &waits);

@@ -1,7 +1,7 @@
 //! The sentences of a recorded run, so that all pictures use the same words.
 
 use crate::analysis::{Analysis, Congestion, HeldPlace, Lint, LintKind, Starvation, Victim, task_count};
-use crate::model::{ActorId, Cause, Chronology};
+use crate::model::{ActorId, Cause, Chronology, Left};
 use crate::quantity::{count, percent, plain, precise, short};
 use crate::{label, name};
 
@@ -19,7 +19,11 @@ pub(crate) fn headline_parts(chronology: &Chronology, analysis: &Analysis) -> (S
         return without_starvation(chronology, analysis);
     };
     let held = held_at(chronology, longest);
-    let waiting = waiting(chronology, &longest.victims, longest.victim_count, "it");
+    let waiting = if longest.victims.is_empty() && goes_on(chronology, longest) {
+        "it has not returned, so who has to wait for it is not known yet".to_owned()
+    } else {
+        waiting(chronology, &longest.victims, longest.victim_count, "it")
+    };
     match analysis.starvations.len() {
         1 => (held, Some(waiting)),
         number => {
@@ -28,6 +32,12 @@ pub(crate) fn headline_parts(chronology: &Chronology, analysis: &Analysis) -> (S
             (format!("{number}, {starved} of {duration}"), Some(format!("the longest: {held}; {waiting}")))
         }
     }
+}
+
+/// Whether a step had not returned when it was recorded: those that wait for it have not run since.
+fn goes_on(chronology: &Chronology, starvation: &Starvation) -> bool {
+    let step = &chronology.steps[starvation.step.index()];
+    step.left == Left::Unknown && step.end() == chronology.duration
 }
 
 /// Nobody starved anybody: but small steps may have come together, or the machine was busy.

@@ -92,7 +92,13 @@ pub(super) fn stays(looks: &[Look], start: Stamp, held: Duration, nanos: impl Fn
                 }
             }
             None => {
-                stays.push(Stay { place: place.clone(), cause: one.cause, detail: one.detail.clone(), held: time });
+                stays.push(Stay {
+                    place: place.clone(),
+                    cause: one.cause,
+                    detail: one.detail.clone(),
+                    called: look::called(&one.stack),
+                    held: time,
+                });
             }
         }
     }

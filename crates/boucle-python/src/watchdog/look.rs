@@ -174,3 +174,9 @@ impl Eye<'_> {
 pub(super) fn place(stack: &[Place]) -> Option<&Place> {
     stack.iter().find(|place| place.origin == Origin::User).or(stack.first())
 }
+
+/// The innermost function, where that is in a library; empty where it is the user's own, whose name says nothing.
+pub(super) fn called(stack: &[Place]) -> String {
+    let library = stack.first().filter(|place| place.origin == Origin::Library);
+    library.map_or_else(String::new, |place| place.function.clone())
+}

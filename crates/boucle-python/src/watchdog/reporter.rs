@@ -218,7 +218,14 @@ fn tell_begun(py: Python<'_>, incident: &Incident) -> PyResult<()> {
 }
 
 fn stay(incident: &Incident, place: boucle_chronology::Place) -> Stay {
-    Stay { place, cause: incident.seen.cause, detail: incident.seen.detail.clone(), held: incident.held }
+    let seen = &incident.seen;
+    Stay {
+        place,
+        cause: seen.cause,
+        detail: seen.detail.clone(),
+        called: super::look::called(&seen.stack),
+        held: incident.held,
+    }
 }
 
 fn tell_ended(py: Python<'_>, incident: &Incident, looks: &[Look], held: Duration) -> PyResult<()> {

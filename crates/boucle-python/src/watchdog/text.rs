@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use boucle_chronology::{Cause, Place};
+use boucle_chronology::{Cause, Place, advice};
 
 /// How much of a source line is shown.
 const LONGEST_LINE: usize = 100;
@@ -39,8 +39,16 @@ pub(super) struct Stay {
     pub(super) cause: Cause,
     /// More about that.
     pub(super) detail: String,
+    /// The innermost function where that is in a library; empty where it is the user's own.
+    pub(super) called: String,
     /// For how long.
     pub(super) held: Duration,
+}
+
+impl Stay {
+    fn advice(&self) -> Option<&'static str> {
+        if self.cause == Cause::NoProcessor { None } else { advice::of(self.cause, &self.detail, &self.called) }
+    }
 }
 
 /// `52 ms`, `1.23 s`.
@@ -179,8 +187,8 @@ impl Ended<'_> {
                 .expect("a string takes all that is written");
         }
         text += &had_to_wait(self.victims);
-        if let Some(advice) = self.stays.first().and_then(|stay| advice(stay.cause)) {
-            write!(text, ". {advice}").expect("a string takes all that is written");
+        if let Some(advice) = self.stays.first().and_then(Stay::advice) {
+            write!(text, "; advice: {advice}").expect("a string takes all that is written");
         }
         text
     }
@@ -197,23 +205,4 @@ fn had_to_wait(victims: &[Victim]) -> String {
         more => format!(" and {more} more"),
     };
     format!("; {} had to wait: {}{more}", victims.len(), names.join(", "))
-}
-
-/// What to do about it.
-fn advice(cause: Cause) -> Option<&'static str> {
-    Some(match cause {
-        Cause::Sleep => "Use `await asyncio.sleep(...)` instead of a sleep that blocks",
-        Cause::Socket => "Use an async client, or `await asyncio.to_thread(...)` for the blocking one",
-        Cause::File => "Read and write files in `await asyncio.to_thread(...)`",
-        Cause::Python => {
-            "Compute in `await asyncio.to_thread(...)` or a process pool, or `await asyncio.sleep(0)` now and then"
-        }
-        Cause::Native => "C code that keeps the GIL stops every thread: run it in a process pool, or on less at a time",
-        Cause::Lock => "Use `asyncio.Lock`, or wait for the lock in `await asyncio.to_thread(...)`",
-        Cause::Child => "Use `await asyncio.create_subprocess_exec(...)`",
-        Cause::Gil => "Another thread computes: move its work to a process pool",
-        Cause::Collector => "Fewer objects in cycles, or `gc.freeze()` after start, make collections shorter",
-        Cause::SystemCall => "Run what blocks in `await asyncio.to_thread(...)`",
-        Cause::Unknown | Cause::NoProcessor => return None,
-    })
 }
