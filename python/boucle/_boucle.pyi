@@ -48,6 +48,7 @@ __all__ = [
     "_watch",
     "native_tasks",
     "places_are_readable",
+    "snapshot",
     "watch_threshold",
 ]
 

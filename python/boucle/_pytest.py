@@ -16,6 +16,7 @@ import hashlib
 import os
 import re
 import warnings
+from typing import Any
 
 import pytest
 
@@ -153,7 +154,7 @@ class Plugin:
                 terminalreporter.write_line(line)
 
 
-_KNOWN = pytest.StashKey()
+_KNOWN: "pytest.StashKey[dict[str, Any]]" = pytest.StashKey()
 """Of each phase of a test: whether a boucle loop ran, and what held it for too long."""
 
 

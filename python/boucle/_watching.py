@@ -220,7 +220,7 @@ def _context_of_current_task(loop):
     """A copy of the context of the task that runs in another thread's loop; of this thread's where there is none."""
     task = asyncio.current_task(loop) if loop is not None else None
     context = _boucle._context_of(task)
-    if context is None and hasattr(task, "get_context"):  # asyncio's own, from 3.12 on
+    if context is None and task is not None and hasattr(task, "get_context"):  # asyncio's own, from 3.12 on
         context = task.get_context()
     return contextvars.copy_context() if context is None else context.copy()
 
@@ -266,7 +266,7 @@ def _task_of(item):
     if isinstance(item, asyncio.Task):
         return item
     callback = getattr(item, "_callback", None)
-    if callback is futures._set_result_unless_cancelled:
+    if callback is futures._set_result_unless_cancelled:  # type: ignore[attr-defined]
         # A sleep: its task waits for the future.
         future = item._args[0]
         waiters = [waiter for waiter, _ in future._callbacks or ()]

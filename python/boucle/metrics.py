@@ -11,6 +11,7 @@ was counted meanwhile is read afterwards. All counts begin with the process and 
 """
 
 import dataclasses
+import functools
 import threading
 
 from . import _boucle
@@ -276,12 +277,14 @@ def opentelemetry(meter_provider=None):
     def by_cause(attribute):
         return labelled("cause", {cause: getattr(it, attribute) for cause, it in process().starvations.items()})
 
+    def observe(recently, pick, share, _):
+        return [Observation(recently(pick(process())).quantile(share))]
+
     def quantiles(name, text, pick):
         for quantile, share in QUANTILES.items():
-            recently = Recently()
             meter.create_observable_gauge(
                 f"{name}.{quantile}",
-                [lambda _, share=share, recently=recently: [Observation(recently(pick(process())).quantile(share))]],
+                [functools.partial(observe, Recently(), pick, share)],
                 unit="s",
                 description=f"{text} {quantile} since the last reading.",
             )

@@ -187,7 +187,7 @@ mod tests {
     }
     #[test]
     fn a_step_that_was_written_down_runs_no_longer() {
-        let ring = std::thread::spawn(|| rings::of_this_thread("worker".into())).join().unwrap();
+        let ring = std::thread::spawn(|| rings::of_this_thread("worker")).join().unwrap();
         assert_eq!(Identity::of(&ring), None);
         ring.live.begin(Stamp(7), 1, 0);
         let sequence = ring.ring.head();

@@ -4,7 +4,7 @@
 //! So thousands of threads that run a loop each, one after the other, write into one ring, and memory is bounded by the
 //! number of threads that live at the same time.
 //!
-//! A ring lies in the mapping ([`super::mapping`]) with the names of its threads: who had it last, and from which step on.
+//! A ring lies in the mapping (`mapping.rs`) with the names of its threads: who had it last, and from which step on.
 //! It is claimed for a thread by the number of its process, so that a child of a fork finds no ring taken by threads that it
 //! does not have.
 

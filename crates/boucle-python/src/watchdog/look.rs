@@ -19,8 +19,11 @@ use crate::stacks::{Frame, Holder, RawFrame, Reader, Refusal, Stack};
 /// How long a thread is left alone that did not get on since the last look.
 const BLINK: Duration = Duration::from_micros(100);
 
-/// How long the instruction is looked at, at most.
-const LONGEST: Duration = Duration::from_millis(2);
+/// How long a thread is looked at that gets no processor at all.
+const LONGEST_IDLE: Duration = Duration::from_millis(2);
+
+/// How long one is looked at that gets some: beside others it has turns of a few milliseconds.
+const LONGEST: Duration = Duration::from_millis(30);
 
 /// How often it is looked at: a short loop of Python's is found at the same instruction, that which calls, most of the time.
 const LOOKS: usize = 20;
@@ -122,7 +125,8 @@ impl Eye<'_> {
         let began = Tick::now();
         let mut passed = Duration::ZERO;
         let mut looks = 0;
-        while (looks < LOOKS || passed < STANDSTILL) && began.until(Tick::now()) < LONGEST {
+        let patience = |passed: Duration| if passed.is_zero() { LONGEST_IDLE } else { LONGEST };
+        while (looks < LOOKS || passed < STANDSTILL) && began.until(Tick::now()) < patience(passed) {
             let before = passed;
             passed = clock::processor_time(self.running.thread)?.saturating_sub(used);
             if first.is_some() && self.innermost() != first {
@@ -137,7 +141,8 @@ impl Eye<'_> {
             }
             blink(BLINK);
         }
-        if passed.is_zero() {
+        // It got too little of a processor to be told apart.
+        if passed < STANDSTILL || looks < LOOKS {
             return Some((Cause::NoProcessor, String::new()));
         }
         if first.is_none() {
