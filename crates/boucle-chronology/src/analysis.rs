@@ -140,10 +140,10 @@ impl Analysis {
         self.starvations.iter().map(|starvation| starvation.duration).fold(0, Nanos::saturating_add)
     }
 
-    /// The starvation with the longest step.
+    /// The starvation with the longest step: of those that differ by less than a hundredth, the first.
     pub fn longest_starvation(&self) -> Option<&Starvation> {
-        // The first of equals: `max_by_key` would take the last.
-        self.starvations.iter().rev().max_by_key(|starvation| starvation.duration)
+        let longest = self.starvations.iter().map(|starvation| starvation.duration).max()?;
+        self.starvations.iter().find(|starvation| starvation.duration >= longest - longest / 100)
     }
 }
 
