@@ -231,7 +231,7 @@ def test_github_is_told_which_line_blocked(run, monkeypatch, pytester):
     result.stdout.re_match_lines(
         [
             rf"::warning file={folder}/test_file\.py,line=\d+,title=event loop blocked [\d.]+ m?s::event loop blocked "
-            r".*Task-2 \(report\) at test_file\.py:.*%0Ahad to wait: Task-3 [\d.]+ m?s$"
+            r".*Task-2 \(report\) at test_file\.py:.*%0Ahad to wait: Task-3 [\d.]+ m?s%0A"
         ]
     )
 

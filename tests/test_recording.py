@@ -112,7 +112,7 @@ class TestStarvation:
     def test_the_place_is_the_line_that_blocked(self, chronology):
         for starvation in chronology.starvations:
             assert starvation.cause == "sleep"
-            assert starvation.line == line(STARVATION, "time.sleep(1)")
+            assert starvation.line == line(STARVATION, "    time.sleep(1)")
             (place,) = starvation.places
             assert (place.file, place.line, place.seen) == (starvation.file, starvation.line, True)
             assert place.held == pytest.approx(starvation.duration, abs=0.001)

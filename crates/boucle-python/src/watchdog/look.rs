@@ -141,8 +141,7 @@ impl Eye<'_> {
             }
             blink(BLINK);
         }
-        // It got too little of a processor to be told apart.
-        if passed < STANDSTILL || looks < LOOKS {
+        if passed.is_zero() {
             return Some((Cause::NoProcessor, String::new()));
         }
         if first.is_none() {
