@@ -15,6 +15,8 @@ import pytest
 import boucle
 from conftest import EXAMPLES, ROOT
 
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 13), reason="guides are the same for all: run on the newest")
+
 # The commands of the environment in which the tests run come first.
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 

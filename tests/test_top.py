@@ -19,6 +19,8 @@ import boucle
 from boucle import _cli
 from conftest import ROOT
 
+pytestmark = pytest.mark.skipif(sys.version_info < (3, 13), reason="one program for all Pythons: tried on the newest")
+
 STARVATION = ROOT / "crates" / "boucle-chronology" / "tests" / "golden" / "starvation.boucle"
 COMMAND = [sys.executable, "-c", "import sys; from boucle._cli import main; sys.exit(main())"]
 PATIENCE = 60

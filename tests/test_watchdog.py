@@ -292,7 +292,7 @@ def test_blocks_are_blamed_beside_hogs_too(hogs, reports, kind):
             await asyncio.sleep(0.01)
 
     run_beside_chats(work())
-    # How many of a hundred are: bench/watchdog.py. A machine may be so full that one is not seen with a processor at all.
+    # How many of a hundred are: bench/watchdog.py. On a full machine one may never be seen with a processor.
     guilty = [incident for incident in reports.wait(6) if incident.ended]
     assert {(incident.cause, incident.line) for incident in guilty} == {(cause, line)}
 
