@@ -255,7 +255,8 @@ def test_a_thread_that_has_ended_is_harmless(stopping):
 
 
 def test_stress():
-    result = run_python(STRESS, "--minutes", 0.05, **PACKAGE)
+    # In so short a time a busy machine may interrupt many readings; what counts is that none is wrong.
+    result = run_python(STRESS, "--minutes", 0.05, "--most-rejected", 0.1, **PACKAGE)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "stack-stress: good" in result.stdout
 
