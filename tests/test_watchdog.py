@@ -244,18 +244,22 @@ def test_who_waits_for_the_gil_is_not_said_to_compute(reports):
     for thread in hogs:
         thread.start()
 
+    # It has the GIL a quarter of the time, and may be looked at just then.
     async def work():
-        end = time.thread_time() + 0.2
-        while time.thread_time() < end:
-            pass
+        for _ in range(6):
+            end = time.thread_time() + 0.1
+            while time.thread_time() < end:
+                pass
+            await asyncio.sleep(0)
 
     run_beside_chats(work())
     # Whoever comes first waits too, perhaps a chat.
-    *_, over = reports.wait(2)
+    reports.wait(12)
     stop.set()
     for thread in hogs:
         thread.join()
-    assert {place.cause for incident in reports.incidents for place in incident.places} & {"waiting for the GIL"}, over
+    causes = {place.cause for incident in reports.incidents for place in incident.places}
+    assert "waiting for the GIL" in causes
 
 
 @pytest.fixture
