@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     fn memory(words: usize) -> Own {
-        Box::leak((0..words).map(|_| AtomicU64::new(0)).collect())
+        crate::recorder::mapping::for_test(words)
     }
 
     #[test]
