@@ -1,6 +1,6 @@
 //! `Recording` and `Chronology` for Python: begins and ends a recording, draws and converts a recorded run.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use boucle_chronology::analysis::Analysis;
 use boucle_chronology::{self as model, format, html, json, part, perfetto, svg, text};
@@ -10,7 +10,6 @@ use boucle_core::recorder::directory::View;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use std::collections::{BTreeMap, BTreeSet};
 
 use crate::settings;
 

@@ -42,16 +42,12 @@ fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
     forking::check_process(this)?;
     let thread_name = args.get(0).map(|name| name.any(py).extract::<String>()).transpose()?.unwrap_or_default();
     let ring = settings::recording().then(|| rings::of_this_thread(&thread_name));
-    if ring.is_some() {
-        viewer::introduce(py);
-    }
     let scale = Scale::measure();
-    if let Some(ring) = &ring {
-        this.account.enter(ring, Stamp::now());
-    }
     drop(this.ring.replace(ring.clone()));
     this.scale.set(Some(scale));
     if let Some(ring) = &ring {
+        viewer::introduce(py);
+        this.account.enter(ring, Stamp::now());
         watchdog::loop_begins(py, ring, this.to_owned(), this.turn.as_ptr() as usize);
     }
     this.last_end.set(Stamp::now());
