@@ -1,6 +1,7 @@
 """Fixtures: every test of behaviour runs on asyncio's loop too, which is the oracle."""
 
 import asyncio
+import fcntl
 import os
 import subprocess
 import sys
@@ -14,6 +15,22 @@ ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 
 FACTORIES = {"asyncio": asyncio.SelectorEventLoop, "boucle": boucle.new_event_loop}
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    """Two Pythons may be tested at once. Tests that measure, or take every processor, take turns; the rest only waits
+    and has patience, so that it goes on beside them."""
+    if item.get_closest_marker("measures") is None:
+        yield
+        return
+    with open(__file__) as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            # Closing would not do: a child that the test has forked may still have the file.
+            fcntl.flock(lock, fcntl.LOCK_UN)
 
 
 @pytest.fixture(params=FACTORIES)

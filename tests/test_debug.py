@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.measures
+
 
 @pytest.fixture
 def debugged(loop):

@@ -10,6 +10,8 @@ import pytest
 import boucle
 from conftest import ROOT, run_boucle
 
+pytestmark = pytest.mark.measures
+
 WATCHED = ROOT / "crates/boucle-chronology/tests/golden/watched.boucle"
 
 

@@ -19,6 +19,7 @@ from conftest import EXAMPLES, ROOT
 from pages import bar, colours, drawn, saved, shown, step_of, text, view
 
 pytestmark = [
+    pytest.mark.measures,
     pytest.mark.skipif(sys.version_info < (3, 13), reason="pages are the same on all Pythons: tried on the newest"),
     pytest.mark.skipif(bool(MISSING), reason=str(MISSING)),
 ]

@@ -13,6 +13,8 @@ import pytest
 import boucle
 from conftest import EXAMPLES, run_boucle
 
+pytestmark = pytest.mark.measures
+
 PIECES = (EXAMPLES / "pieces.py").read_text().splitlines()
 STARVATION = (EXAMPLES / "starvation.py").read_text().splitlines()
 

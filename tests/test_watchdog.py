@@ -16,6 +16,8 @@ import pytest
 
 import boucle
 
+pytestmark = pytest.mark.measures
+
 THRESHOLD = 0.05
 
 # How much later than at the threshold a report may be, of the time that the kernel did not take from either thread.

@@ -13,6 +13,8 @@ import pytest
 
 from conftest import ROOT, run_boucle, run_python
 
+pytestmark = pytest.mark.measures
+
 
 def test_the_garbage_collector_is_named():
     """A collection of many objects holds the step that happens to allocate."""

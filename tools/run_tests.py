@@ -1,6 +1,7 @@
 """Runs all tests: Rust's, loom's, Python's on every Python found, and the injected panics.
 
-All of them run, also when one fails. Each runner's own closing lines stand in the output.
+All of them run, also when one fails. Each runner's own closing lines stand in the output. Two Pythons are tested at
+once; tests/conftest.py says which tests take turns then.
 """
 
 import os
@@ -52,11 +53,16 @@ def program(gate, name):
         gate.skip(name, f"it is missing and cannot be installed: {loss}")
 
 
-def python(gate, version):
-    """The Python tests on one Python."""
-    build = [sys.executable, ROOT / "tools" / "environments.py", "build", "--python", version, "--with", "test"]
-    if gate.run(f"Python {version}, build", build):
-        gate.run(f"Python {version}, tests", [environments.python_of(version), "-m", "pytest"])
+def pythons(gate, versions):
+    """The Python tests on each Python: built one after the other, for a build takes every processor, and tested two at
+    once, for tests mostly wait."""
+    commands = {}
+    # The newest first: it has the most tests.
+    for version in reversed(versions):
+        build = [sys.executable, ROOT / "tools" / "environments.py", "build", "--python", version, "--with", "test"]
+        if gate.run(f"Python {version}, build", build):
+            commands[f"Python {version}, tests"] = [environments.python_of(version), "-m", "pytest"]
+    gate.run_side_by_side(commands, at_once=min(2, os.cpu_count() or 1))
 
 
 def injected(gate, version):
@@ -78,8 +84,7 @@ def main():
     for name in PROGRAMS:
         program(gate, name)
     versions = list(environments.interpreters())
-    for version in versions:
-        python(gate, version)
+    pythons(gate, versions)
     if versions:
         injected(gate, versions[-1])
     else:

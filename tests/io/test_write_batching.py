@@ -10,6 +10,8 @@ import pytest
 
 from connected import PATIENCE, Connection, Recorder, settle, streams_are_native
 
+pytestmark = pytest.mark.measures
+
 BLOCK = 0.3
 
 
