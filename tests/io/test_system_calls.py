@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from connected import PATIENCE, streams_are_native
+from system_calls import need_strace
 
 PROGRAM = Path(__file__).with_name("echo_server.py")
 MESSAGES = 1000
@@ -25,11 +25,7 @@ def strace(own_loop):
     """strace, which may be missing or not allowed here."""
     if not streams_are_native(own_loop):
         pytest.skip("boucle's transports of sockets are asyncio's own")
-    if shutil.which("strace") is None:
-        pytest.skip("strace is not installed: `make test` installs it where it may")
-    allowed = subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, text=True)
-    if allowed.returncode:
-        pytest.skip(f"strace may not trace here: {allowed.stderr.strip()}")
+    need_strace()
 
 
 class Traced:

@@ -3,10 +3,12 @@
 //! * `BOUCLE_TASKS=c` makes a loop's tasks and futures exactly `_asyncio`'s; `native`, the default, boucle's.
 //! * `BOUCLE_WRITES=immediate` makes transports send in `write()`; `deferred`, the default, when the step returns.
 //! * `BOUCLE_WATCH=50ms` (or `0.05s`, `0.05`) reports steps that are longer.
+//! * `BOUCLE_SPIN_US=50` lets a loop poll for up to 50 µs before each sleep; `0` (or `off`), the default, does not.
 //! * `BOUCLE_RECORD=0` (or `off`) turns the recorder off; a number of MiB sets the size of each thread's ring.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use boucle_core::recorder::rings;
 use pyo3::PyResult;
@@ -44,6 +46,17 @@ pub(crate) fn is_immediate(origin: &str, mode: &str) -> PyResult<bool> {
     }
 }
 
+/// The longest spin in microseconds: a second.
+const LONGEST_SPIN: u64 = 1_000_000;
+
+static SPIN: OnceLock<Duration> = OnceLock::new();
+
+/// For how long loops poll before they sleep; nothing where nobody asked for it.
+#[inline]
+pub(crate) fn spin() -> Option<Duration> {
+    SPIN.get().copied()
+}
+
 static WATCH: OnceLock<f64> = OnceLock::new();
 
 /// From which time in seconds on a step is reported; nothing where nobody asked for it.
@@ -77,8 +90,27 @@ pub(crate) fn initialise() -> PyResult<()> {
         Ok("c") => NATIVE_TASKS.store(false, Ordering::Relaxed),
         Ok(value) => return Err(PyValueError::new_err(format!("BOUCLE_TASKS={value}: expected c or native"))),
     }
+    read_spin()?;
     read_recorder()?;
     read_watch()
+}
+
+fn read_spin() -> PyResult<()> {
+    let Ok(value) = std::env::var("BOUCLE_SPIN_US") else { return Ok(()) };
+    match value.trim() {
+        "" | "0" | "off" => {}
+        number => match number.parse::<u64>() {
+            Ok(microseconds @ 1..=LONGEST_SPIN) => {
+                SPIN.set(Duration::from_micros(microseconds)).ok();
+            }
+            _ => {
+                return Err(PyValueError::new_err(format!(
+                    "BOUCLE_SPIN_US={number}: expected 0 or off, or microseconds (1 to {LONGEST_SPIN})"
+                )));
+            }
+        },
+    }
+    Ok(())
 }
 
 fn read_watch() -> PyResult<()> {

@@ -16,6 +16,7 @@ use rustix::io::Errno;
 
 use super::registry::{Registration, Registry, Token};
 use super::{Event, Interest, Reactor};
+use crate::clock::Tick;
 use crate::{Error, Result};
 
 /// The bits under which the eventfd is registered: no token has them, for no registry has four thousand million slots.
@@ -75,6 +76,25 @@ impl Waiter {
             Ok(()) => Ok(false),
             Err(Errno::INTR) => Ok(true),
             Err(errno) => Err(Error::os("epoll_wait", errno)),
+        }
+    }
+
+    /// The same, but looks again and again for as long as `spin` before it sleeps: whoever sleeps is late by the time that
+    /// the kernel takes to wake a thread, and a processor that has gone idle. A wake ends it as it ends a sleep, and so
+    /// does the time. A signal is seen where it writes to a descriptor: no poll is interrupted.
+    pub fn spin_then_wait(&mut self, spin: Duration, timeout: Duration) -> Result<bool> {
+        let began = Tick::now();
+        let spin = spin.min(timeout);
+        loop {
+            let interrupted = self.wait(Duration::ZERO)?;
+            let passed = began.until(Tick::now());
+            if interrupted || !self.events.is_empty() || passed >= timeout {
+                return Ok(interrupted);
+            }
+            if passed >= spin {
+                return self.wait(timeout.saturating_sub(passed));
+            }
+            std::hint::spin_loop();
         }
     }
 }
@@ -293,6 +313,32 @@ mod tests {
         epoll.register(other.as_raw_fd(), Interest::READ, "other").unwrap();
         drop(one);
         assert_eq!(wait(&mut epoll), [("other", true, true)]);
+    }
+
+    #[test]
+    fn a_spin_ends_with_the_time_and_with_a_wake() {
+        const LONG: Duration = Duration::from_mins(1);
+        let mut epoll = Epoll::<&str>::new().unwrap();
+        let spun = |epoll: &mut Epoll<&'static str>, spin, timeout| {
+            let mut waiter = epoll.waiter();
+            let began = Tick::now();
+            assert!(!waiter.spin_then_wait(spin, timeout).unwrap());
+            let (found, took) = (waiter.events.len(), began.until(Tick::now()));
+            epoll.report(waiter, &mut Vec::new());
+            (found, took)
+        };
+        for (spin, timeout) in [(LONG, 10), (Duration::from_millis(5), 10), (Duration::ZERO, 10), (LONG, 0)] {
+            let timeout = Duration::from_millis(timeout);
+            let (found, took) = spun(&mut epoll, spin, timeout);
+            assert_eq!(found, 0);
+            assert!(took >= timeout && took < LONG);
+        }
+        let waker = epoll.waker();
+        let thread = std::thread::spawn(move || waker.wake());
+        let (found, took) = spun(&mut epoll, LONG, LONG);
+        thread.join().unwrap();
+        assert_eq!(found, 1);
+        assert!(took < LONG);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The turns: waits, collects, runs, and writes down what ran.
 //!
 //! The GIL is released around a sleep and around nothing else. While work is ready, Python code gives it up by itself when
-//! another thread asks; a loop whose callbacks are all native would not, so it lets go once in a while.
+//! another thread asks; a loop whose callbacks are all native would not, so it lets go once in a while. A loop that spins
+//! before it sleeps (`BOUCLE_SPIN_US`) is asleep to everybody else.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,7 +151,14 @@ fn wait_for_events(
         if let Some(ring) = ring {
             ring.tally.falls_asleep(Stamp::now());
         }
-        let (outcome, woke) = gil::released(py, || (waiter.wait(time), Stamp::now()));
+        let spin = settings::spin();
+        let (outcome, woke) = gil::released(py, || {
+            let outcome = match spin {
+                None => waiter.wait(time),
+                Some(spin) => waiter.spin_then_wait(spin, time),
+            };
+            (outcome, Stamp::now())
+        });
         this.asleep.set(false);
         let now = Stamp::now();
         if let Some(ring) = ring {
