@@ -23,6 +23,7 @@ pub mod clock;
 pub mod datagram;
 pub mod error;
 pub mod futex;
+pub mod heap;
 pub mod inbox;
 pub mod outgoing;
 pub mod pipe;

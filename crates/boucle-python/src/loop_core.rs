@@ -31,7 +31,7 @@ pub(crate) mod tasks;
 pub(crate) mod watch;
 
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 use boucle_core::clock::{Scale, Stamp, Tick};
 use boucle_core::reactor::epoll::{Epoll, Waker};
@@ -260,6 +260,10 @@ impl LoopCore {
 
 /// Opens the reactor: two descriptors. Called by the constructor.
 fn open(_: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
+    static FIRST: Once = Once::new();
+    if crate::settings::keeps_large_blocks() {
+        FIRST.call_once(boucle_core::heap::keep_large_blocks);
+    }
     let epoll = Epoll::new().map_err(|error| crate::errors::to_py_err(&error))?;
     drop(this.waker.replace(Some(epoll.waker())));
     drop(this.reactor.replace(Some(watch::Reactor::new(epoll))));

@@ -4,6 +4,7 @@
 //! * `BOUCLE_WRITES=immediate` makes transports send in `write()`; `deferred`, the default, when the step returns.
 //! * `BOUCLE_WATCH=50ms` (or `0.05s`, `0.05`) reports steps that are longer.
 //! * `BOUCLE_SPIN_US=50` lets a loop poll for up to 50 µs before each sleep; `0` (or `off`), the default, does not.
+//! * `BOUCLE_MALLOC=0` (or `off`) leaves the heap as it is; `on`, the default, lets it keep what large blocks leave.
 //! * `BOUCLE_RECORD=0` (or `off`) turns the recorder off; a number of MiB sets the size of each thread's ring.
 
 use std::sync::OnceLock;
@@ -57,6 +58,13 @@ pub(crate) fn spin() -> Option<Duration> {
     SPIN.get().copied()
 }
 
+static KEEPS_LARGE_BLOCKS: AtomicBool = AtomicBool::new(true);
+
+/// Whether the heap is to keep what large blocks leave.
+pub(crate) fn keeps_large_blocks() -> bool {
+    KEEPS_LARGE_BLOCKS.load(Ordering::Relaxed)
+}
+
 static WATCH: OnceLock<f64> = OnceLock::new();
 
 /// From which time in seconds on a step is reported; nothing where nobody asked for it.
@@ -89,6 +97,11 @@ pub(crate) fn initialise() -> PyResult<()> {
         Err(_) | Ok("" | "native") => {}
         Ok("c") => NATIVE_TASKS.store(false, Ordering::Relaxed),
         Ok(value) => return Err(PyValueError::new_err(format!("BOUCLE_TASKS={value}: expected c or native"))),
+    }
+    match std::env::var("BOUCLE_MALLOC").as_deref().map(str::trim) {
+        Err(_) | Ok("" | "on") => {}
+        Ok("0" | "off") => KEEPS_LARGE_BLOCKS.store(false, Ordering::Relaxed),
+        Ok(value) => return Err(PyValueError::new_err(format!("BOUCLE_MALLOC={value}: expected 0 or off, or on"))),
     }
     read_spin()?;
     read_recorder()?;
