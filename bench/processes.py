@@ -24,10 +24,9 @@ def work(competitor, *arguments, under=(), **environment):
 
     It gets none of the variables that change how Python or boucle behave, but those of its loop.
     """
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("BOUCLE_", "PYTHON", "UVLOOP_"))}
     with subprocess.Popen(
         [*under, sys.executable, str(WORKER), *map(str, arguments)],
-        env=clean | competitor.environment | environment,
+        env=clean_environment(competitor) | environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -45,6 +44,29 @@ def work(competitor, *arguments, under=(), **environment):
         last = (said.splitlines() or ["it said nothing"])[-1]
         raise WorkerError(f"{last} (status {process.returncode})")
     return json.loads(output)
+
+
+def clean_environment(competitor):
+    """The variables of a process that is measured: those of its loop, and none other that changes how Python or a loop
+    behave. Where modules are found may be told, so that another build can be measured."""
+    hidden = ("BOUCLE_", "PYTHON", "UVLOOP_")
+    kept = {name: text for name, text in os.environ.items() if name == "PYTHONPATH" or not name.startswith(hidden)}
+    return kept | competitor.environment
+
+
+def end(process):
+    """Ends a process, whatever it does."""
+    process.kill()
+    process.wait()
+    for pipe in process.stdin, process.stdout:
+        if pipe:
+            pipe.close()
+
+
+def last_line(said):
+    """What a process said last, of the file that holds it."""
+    said.seek(0)
+    return (said.read().splitlines() or ["it said nothing"])[-1]
 
 
 def end_all():
