@@ -36,8 +36,7 @@ RATIOS = {
     "udp_10": {"uvloop": 1.25, "rloop": 1.05},
     "tls_10": {"uvloop": 2.5},
     "tls_10_freed": {"uvloop": 1.1},
-    "tls_both_ends": {"uvloop": 2.5},
-    "tls_both_ends_freed": {"uvloop": 1.1},
+    "tls_both_ends": {"uvloop": 1.1},
     "tls_100k": {"uvloop": 2},
     "tls_idle_pair": {"uvloop": 1 / 0.6},
     "uvicorn_10": {"uvloop": 1.5, "rloop": 1.5},
@@ -66,7 +65,6 @@ LIMITS = {
     "ticker": 3,
     "beside_a_thread": 2,
     "tls_both_ends": 17,
-    "tls_both_ends_freed": 17,
 }
 
 

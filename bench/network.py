@@ -1,21 +1,21 @@
-"""The rows over the network: a server on one core, `boucle-load` on another, and the kernel's own account of the server.
+"""The rows over the network: a server on one core, `boucle-load` on another, and the kernel's own account of it.
 
-A figure is nanoseconds of CPU that all threads of the server used for one message, of which the scheduler keeps account.
-It does not depend on whether server or client was the bottleneck; messages a second and latencies do.
+A figure is nanoseconds of CPU that all threads of the server used for one message. It does not depend on whether server or client was the bottleneck; messages a second and latencies do.
 
 # What is alike for all
 
 Server and client are started anew for each figure. They run under SCHED_FIFO where that is permitted, so that nothing
 else takes their core. `boucle-load serve`, which has no loop, takes part in each row that it can serve: the floor.
 
-glibc gives a block of 128 KiB or more its own mapping until a larger one has been freed, and then raises that threshold.
-Whoever reads into a new buffer of 256 KiB (asyncio, rloop, and uvloop over TLS) pays three system calls a read until
-then, which no long-lived program goes on doing. So servers free a large block first, but for the rows that say *fresh
-process*.
+glibc gives a block of 128 KiB or more its own mapping until a larger one has been freed, and then raises that
+threshold. Whoever reads into a new buffer of 256 KiB (asyncio, rloop, and uvloop over TLS) pays three system calls a
+read until then, which no long-lived program goes on doing. So servers free a large block first, but for the rows that
+say *fresh process*.
 """
 
 import dataclasses
 import importlib
+import importlib.util
 import json
 import os
 import select
@@ -25,6 +25,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import certificate
 from loops import Competitor
 from processes import WorkerError, clean_environment, end, last_line
 
@@ -37,8 +38,10 @@ FLOOR = Competitor("floor", "", lacks=frozenset({"http"}))
 WARM_UP = 0.1
 """Seconds that the client drives the server before it measures."""
 
-PATIENCE = 30
+PATIENCE = 10
 """Seconds after which a server that does not listen, or a client that does not end, has failed."""
+
+FRESH = ", fresh process"
 
 CHECKED = 0.1
 """Seconds that a row is measured in the first round, which is dropped: boucle's steps are counted in it."""
@@ -62,6 +65,8 @@ class Row:
     is_quick: bool = False
     """Whether the short run has it."""
 
+    has_ratio = True
+
     @property
     def needs(self):
         """What a loop must have to take part."""
@@ -73,7 +78,7 @@ class Row:
 def _rows():
     kib, title = 1024, "TCP, Protocol, 1 KiB, {} connections"
     yield Row("tcp_protocol_10", title.format(10), "tcp_protocol", is_quick=True)
-    yield Row("tcp_protocol_fresh", title.format(10) + ", fresh process", "tcp_protocol", is_fresh=True)
+    yield Row("tcp_protocol_fresh", title.format(10) + FRESH, "tcp_protocol", is_fresh=True)
     yield Row("tcp_protocol_100", title.format(100), "tcp_protocol", connections=100)
     yield Row("tcp_protocol_1000", title.format("1,000"), "tcp_protocol", connections=1000)
     for count in 10, 100:
@@ -81,10 +86,11 @@ def _rows():
         title = f"Streams of %s, 1 KiB, {count} connections"
         yield Row(f"streams_{count}", title % "asyncio", "tcp_streams", connections=count, is_quick=quick)
         yield Row(f"own_streams_{count}", title % "boucle", "tcp_own_streams", connections=count, is_quick=quick)
-    title = "Streams of {}, 100 KiB, 10 connections, fresh process"
     for name, kind, whose in ("streams", "tcp_streams", "asyncio"), ("own_streams", "tcp_own_streams", "boucle"):
+        title = f"Streams of {whose}, 100 KiB, 10 connections"
         quick = name == "streams"
-        yield Row(f"{name}_100k", title.format(whose), kind, size=100 * kib, is_fresh=True, is_quick=quick)
+        yield Row(f"{name}_100k", title + FRESH, kind, size=100 * kib, is_fresh=True, is_quick=quick)
+        yield Row(f"{name}_100k_freed", title, kind, size=100 * kib)
     for size, text in (64, "64 B"), (kib, "1 KiB"), (10 * kib, "10 KiB"), (100 * kib, "100 KiB"):
         title = f"BufferedProtocol, {text}, 10 connections"
         yield Row(f"buffered_{size}", title, "tcp_buffered", size=size, is_quick=size == kib)
@@ -95,9 +101,9 @@ def _rows():
     yield Row("unix_10", "Unix, 1 KiB, 10 connections", "unix_protocol", "unix", is_quick=True)
     yield Row("udp_10", "UDP, 1 KiB, 10 clients", "udp_protocol", "udp", is_quick=True)
     title, tls = "TLS, 1 KiB, 10 connections", ("tls_protocol", "tls")
-    yield Row("tls_10", title + ", fresh process", *tls, is_fresh=True, is_quick=True)
+    yield Row("tls_10", title + FRESH, *tls, is_fresh=True, is_quick=True)
     yield Row("tls_10_freed", title, *tls, is_quick=True)
-    title = "TLS, 100 KiB, 1 connection, fresh process"
+    title = "TLS, 100 KiB, 1 connection" + FRESH
     yield Row("tls_100k", title, *tls, connections=1, size=100 * kib, is_fresh=True, is_quick=True)
     for name in "uvicorn", "aiohttp":
         for count in 10, 100:
@@ -120,7 +126,7 @@ class Network:
         self._under = ["chrt", "-f", "1"] if realtime and _may_be_realtime() else []
         self._load, self._has_tls = _build_load()
         self._folder = Path(tempfile.mkdtemp(prefix="boucle-bench-"))
-        self._certificate = _make_certificate(self._folder / "certificate.pem") if self._has_tls else None
+        self._certificate = certificate.make(self._folder / "certificate.pem") if self._has_tls else None
 
     def __enter__(self):
         return self
@@ -216,7 +222,7 @@ def _end_of(server, said):
 
 
 def _boucle_has_streams():
-    return hasattr(importlib.import_module("boucle"), "start_server")
+    return importlib.util.find_spec("boucle") and hasattr(importlib.import_module("boucle"), "start_server")
 
 
 def _may_be_realtime():
@@ -235,14 +241,3 @@ def _build_load():
         raise WorkerError("bench/load does not build")
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     return ROOT / target / "release" / "boucle-load", has_tls
-
-
-def _make_certificate(path):
-    """A file with a new key and a certificate of its own for it."""
-    kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc"]
-    files = ["-keyout", path, "-out", path.with_suffix(".certificate")]
-    command = ["openssl", "req", "-x509", *kind, *files, "-days", "2", "-subj", "/CN=localhost"]
-    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
-    with open(path, "a") as file:
-        file.write(path.with_suffix(".certificate").read_text())
-    return path

@@ -8,8 +8,10 @@ from pathlib import Path
 
 WORKER = Path(__file__).resolve().parent / "worker.py"
 
-PATIENCE = 300
-"""Seconds after which a worker has failed."""
+PATIENCE = 60
+"""Seconds after which a worker has failed; more where it runs under something that makes it slow."""
+
+PATIENCE_UNDER = 600
 
 
 _running: "set[subprocess.Popen[str]]" = set()
@@ -24,6 +26,7 @@ def work(competitor, *arguments, under=(), **environment):
 
     It gets none of the variables that change how Python or boucle behave, but those of its loop.
     """
+    patience = PATIENCE_UNDER if under else PATIENCE
     with subprocess.Popen(
         [*under, sys.executable, str(WORKER), *map(str, arguments)],
         env=clean_environment(competitor) | environment,
@@ -34,9 +37,9 @@ def work(competitor, *arguments, under=(), **environment):
     ) as process:
         _running.add(process)
         try:
-            output, said = process.communicate(timeout=PATIENCE)
+            output, said = process.communicate(timeout=patience)
         except subprocess.TimeoutExpired:
-            raise WorkerError(f"did not end within {PATIENCE} s") from None
+            raise WorkerError(f"did not end within {patience} s") from None
         finally:
             process.kill()
             _running.discard(process)

@@ -30,7 +30,7 @@ ROUNDS, SECONDS = 7, 0.5
 QUICK_ROUNDS, QUICK_SECONDS = 3, 0.3
 
 DESCRIPTORS = 4096
-"""At least so many for each process: the rows with 1,000 connections."""
+"""At least so many for each process: some rows have 1,000 connections."""
 
 
 def main():
@@ -48,6 +48,8 @@ def main():
     if options.instructions and not instructions.is_possible():
         sys.exit("bench: --instructions needs valgrind, which is not on PATH")
     competitors = _competitors(options)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
     with contextlib.ExitStack() as stack:
         # Opened first: a wrong path should be known before the minutes of measuring.
         file = stack.enter_context(_output(options.json)) if options.json else None
@@ -125,8 +127,6 @@ def _network(rows, options):
     """Where the rows over the network are measured; None where there are none or it is not possible."""
     if not rows:
         return None
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
     try:
         return Network(options.seconds, realtime=not options.no_realtime)
     except WorkerError as error:

@@ -1,8 +1,8 @@
 """What the servers of the network rows do: each kind as an asynchronous generator.
 
-A kind listens, yields what `boucle-load drive` takes as its target, and serves from then on; what it needs for that lives
-as long as the generator. Every loop runs the same code. What a kind imports it imports itself, so that a process holds
-nothing that it does not serve with.
+A kind listens, yields what `boucle-load drive` takes as its target, and serves from then on; what it needs for that
+lives as long as the generator. Every loop runs the same code. What a kind imports it imports itself, so that a process
+holds nothing that it does not serve with.
 """
 
 import asyncio
@@ -14,8 +14,11 @@ from pathlib import Path
 MESSAGE = 64
 """Bytes of each of the small writes."""
 
-CHUNK = 256 * 1024
-"""Bytes that a reader of a stream asks for at most."""
+BUFFER = 256 * 1024
+"""Bytes of the buffer of a BufferedProtocol."""
+
+CHUNK = 64 * 1024
+"""Bytes that is asked for where the program says how many."""
 
 BACKLOG = 2048
 
@@ -61,7 +64,7 @@ class BufferedEcho(asyncio.BufferedProtocol):
     """Sends back what comes into its own buffer."""
 
     def __init__(self):
-        self._buffer = memoryview(bytearray(CHUNK))
+        self._buffer = memoryview(bytearray(BUFFER))
 
     def connection_made(self, transport):
         self._transport = transport

@@ -10,6 +10,9 @@ NO_FIGURE = "-"
 FAILED = "failed"
 THOUSAND = 1000
 
+RIVALS = ["uvloop", "rloop", "blazio"]
+"""Those that get a column with their ratio to boucle, where they take part."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -24,8 +27,8 @@ class Table:
 def tables(timings, loops):
     """The tables that have rows."""
     for section, title, rivals in (
-        ("loop", "ns per operation", ["uvloop", "rloop"]),
-        ("process", "in one process", ["uvloop", "rloop", "asyncio"]),
+        ("loop", "ns per operation", RIVALS),
+        ("process", "in one process", [*RIVALS, "asyncio"]),
     ):
         workloads = [workload for workload in WORKLOADS.values() if workload.section == section]
         columns = _columns(loops, rivals)
@@ -34,7 +37,7 @@ def tables(timings, loops):
             yield Table(title, _head(title, columns), rows)
     network = [row for row in ROWS.values() if _took_part(timings, row)]
     if network:
-        columns = _columns([FLOOR.name, *loops], ["uvloop", "rloop"])
+        columns = _columns([FLOOR.name, *loops], RIVALS)
         title = "µs of the server's CPU for a message"
         rows = [_row(timings, row, row.title, columns, scale=THOUSAND) for row in network]
         yield Table(title, _head(title, columns), rows)
@@ -45,7 +48,7 @@ def tables(timings, loops):
 
 def of_instructions(counts, workloads, names):
     """Head and rows of the table of instructions."""
-    columns = _columns(names, ["uvloop", "rloop"])
+    columns = _columns(names, RIVALS)
     rows = []
     for workload in workloads:
         numbers = counts.get(workload.name)
@@ -63,8 +66,8 @@ def of_instructions(counts, workloads, names):
 def legend(rounds, share):
     """How to read the tables."""
     return (
-        f"Median [smallest-largest] of {rounds} rounds. A ratio is the median of the rounds' ratios; what follows it is the\n"
-        "goal: 1.3x ≥ 1.2 is ahead of it, 1.1x < 1.2 short. Figures are CPU of the whole process, or wall time if they say so.\n"
+        f"Median [smallest-largest] of {rounds} rounds; a ratio is the median of the rounds' ratios. Behind some stands the\n"
+        "goal: 1.3x ≥ 1.2 is ahead of it, 1.1x < 1.2 short. Figures are CPU of the whole process; wall time if they say so.\n"
         f"Others used {share:.0%} of the processors meanwhile."
     )
 
@@ -104,7 +107,7 @@ def _row(timings, benchmark, title, columns, scale=1):
             text = goals.judged(text, medians[loop] / scale, goals.LIMITS[name], is_limit=True)
         cells.append((text, medians[loop] is not None and medians[loop] == best and loop != FLOOR.name))
     for rival in columns.rivals:
-        ratio = timings.ratio(name, "boucle", rival)
+        ratio = timings.ratio(name, "boucle", rival) if benchmark.has_ratio else None
         cells.append(goals.judged(_ratio(ratio), ratio, goals.RATIOS.get(name, {}).get(rival)))
     if columns.has_floor:
         ratio = timings.ratio(name, FLOOR.name, "boucle")

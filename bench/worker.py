@@ -70,9 +70,13 @@ def measure(competitor, workload, operations, cold):
     if workload.is_warmed and not cold:
         if competitor.is_recorded:
             _run(competitor, WORKLOADS["call_soon_queued"], RING)
-        at_least = CHECKED_OPERATIONS if workload.section == "loop" else 1
-        _run(competitor, workload, max(at_least, operations // 10))
+        _run(competitor, workload, max(_few(workload), operations // 10))
     return _run(competitor, workload, operations)
+
+
+def _few(workload):
+    """Operations of a run that is not measured."""
+    return CHECKED_OPERATIONS if workload.section == "loop" else max(1, workload.operations // 10)
 
 
 def _run(competitor, workload, operations):
@@ -110,10 +114,10 @@ def check_recorder(competitor, workload):
     import boucle
 
     with contextlib.closing(competitor.new_event_loop()) as loop, boucle.record() as chronology:
-        workload.run(loop, CHECKED_OPERATIONS, Stopwatch(workload.clock))
+        workload.run(loop, _few(workload), Stopwatch(workload.clock))
         steps = loop._counts()[1]
     if workload.loops_of_its_own:
-        steps += CHECKED_OPERATIONS
+        steps += _few(workload)
     recorded = len(chronology.steps) + chronology.lost
     assert recorded == steps > 0, f"{workload.name}: {steps} steps ran, and the recorder wrote {recorded}"
     return recorded

@@ -61,6 +61,8 @@ class Workload:
     """Whether a small run shows that the recorder wrote down each step."""
     is_warmed: bool = True
     """Whether it runs at a tenth of its size first."""
+    has_ratio: bool = True
+    """Whether how many times a figure another one is says something."""
     is_quick: bool = True
     """Whether the short run has it."""
 
