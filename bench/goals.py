@@ -68,10 +68,31 @@ LIMITS = {
 }
 
 
+def is_ahead(value, goal, is_limit=False):
+    """Whether a figure has reached its goal."""
+    return value <= goal if is_limit else value >= goal
+
+
 def judged(text, value, goal, is_limit=False):
     """A figure with its goal: `1.30x ≥ 1.17` is ahead, `1.10x < 1.17` is short of it."""
     if value is None or goal is None:
         return text
-    if is_limit:
-        return f"{text} {'≤' if value <= goal else '>'} {goal:g}"
-    return f"{text} {'≥' if value >= goal else '<'} {goal:.3g}"
+    sign = ("≤" if is_limit else "≥") if is_ahead(value, goal, is_limit) else (">" if is_limit else "<")
+    return f"{text} {sign} {goal:.3g}"
+
+
+def measured(timings, floor):
+    """The goals that have a figure: (benchmark, against whom, figure, goal, whether it is an upper limit)."""
+    for name, peers in RATIOS.items():
+        for peer, goal in peers.items():
+            ratio = timings.ratio(name, "boucle", peer)
+            if ratio is not None:
+                yield name, f"{peer}/boucle", ratio, goal, False
+    for name, goal in FLOOR.items():
+        ratio = timings.ratio(name, floor, "boucle")
+        if ratio is not None:
+            yield name, "boucle/floor", ratio, goal, True
+    for name, goal in LIMITS.items():
+        median = timings.median(name, "boucle")
+        if median is not None:
+            yield name, "boucle", median, goal, True

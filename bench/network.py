@@ -1,6 +1,7 @@
 """The rows over the network: a server on one core, `boucle-load` on another, and the kernel's own account of it.
 
-A figure is nanoseconds of CPU that all threads of the server used for one message. It does not depend on whether server or client was the bottleneck; messages a second and latencies do.
+A figure is nanoseconds of CPU that all threads of the server used for one message. It does not depend on whether server
+or client was the bottleneck; messages a second and latencies do.
 
 # What is alike for all
 

@@ -10,14 +10,15 @@ Prints tables; README.md says how far to trust them. Nothing here fails because 
 import argparse
 import contextlib
 import functools
-import json
 import re
 import resource
 import sys
+from pathlib import Path
 
 import instructions
 import machine
 import preface
+import results
 import table
 import tables
 import timing
@@ -51,8 +52,6 @@ def main():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
     with contextlib.ExitStack() as stack:
-        # Opened first: a wrong path should be known before the minutes of measuring.
-        file = stack.enter_context(_output(options.json)) if options.json else None
         network = _network(rows, options)
         about, loops = preface.ask(competitors, stack.enter_context(network) if network else None)
         print(preface.text(about, options.markdown), end="\n\n", flush=True)
@@ -61,9 +60,10 @@ def main():
         else:
             benchmarks = _benchmarks(competitors, workloads, rows if network else [], network)
             measured, failures = _measure(competitors, benchmarks, options)
-        if file:
-            json.dump({"about": about, "loops": loops, **measured}, file, indent=1)
-            file.write("\n")
+        if options.json:
+            results.write(options.json, about, loops, measured)
+        if options.keep:
+            results.write(results.name_of(about), about, loops, measured)
     for (benchmark, loop), why in failures.items():
         warn(f"{benchmark} failed on {loop}: {why}")
     sys.exit(1 if failures else 0)
@@ -77,13 +77,16 @@ def _options():
     parser.add_argument("--rounds", type=int, metavar="N", help=f"after a warm-up round (default: {ROUNDS})")
     parser.add_argument("--seconds", type=float, metavar="S", help=f"of a row over the network (default: {SECONDS})")
     parser.add_argument("--no-realtime", action="store_true", help="no SCHED_FIFO for server and client")
-    parser.add_argument("--json", metavar="FILE", help="write what each round measured to this file")
+    parser.add_argument("--keep", action="store_true", help="write it under bench/results, for bench/report.py")
+    parser.add_argument("--json", type=_output, metavar="FILE", help="write what each round measured to this file")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--instructions", action="store_true", help="count instructions under valgrind instead")
     parser.add_argument("--list", action="store_true", help="say what each benchmark does")
     options = parser.parse_args()
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     options.seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
+    if options.keep and options.instructions:
+        parser.error("--keep: times only")
     if options.rounds < 1 or options.seconds < 0:
         parser.error("--rounds: at least 1; --seconds: more than 0")
     return options
@@ -116,11 +119,14 @@ def _competitors(options):
     return [COMPETITORS[name] for name in names if name not in absent]
 
 
-def _output(path):
+def _output(text):
+    """A path that can be written: a wrong one should be known before the minutes of measuring."""
+    path = Path(text)
     try:
-        return open(path, "w")
+        path.touch()
     except OSError as error:
-        sys.exit(f"bench: cannot write {path}: {error.strerror}")
+        raise argparse.ArgumentTypeError(f"cannot write {path}: {error.strerror}") from None
+    return path
 
 
 def _network(rows, options):

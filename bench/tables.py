@@ -63,12 +63,23 @@ def of_instructions(counts, workloads, names):
     return _head("instructions per operation", columns), rows
 
 
+def short_of_goals(timings):
+    """The goals that were measured: how many, and of each that was missed what the row, the figure and the goal are."""
+    titles = {each.name: each.title for each in [*WORKLOADS.values(), *ROWS.values()]}
+    count, missed = 0, []
+    for name, against, value, goal, is_limit in goals.measured(timings, FLOOR.name):
+        count += 1
+        if not goals.is_ahead(value, goal, is_limit):
+            missed.append(f"{titles[name]}: {against} {goals.judged(_number(value), value, goal, is_limit)}")
+    return count, missed
+
+
 def legend(rounds, share):
     """How to read the tables."""
     return (
-        f"Median [smallest-largest] of {rounds} rounds; a ratio is the median of the rounds' ratios. Behind some stands the\n"
-        "goal: 1.3x ≥ 1.2 is ahead of it, 1.1x < 1.2 short. Figures are CPU of the whole process; wall time if they say so.\n"
-        f"Others used {share:.0%} of the processors meanwhile."
+        f"Median [smallest-largest] of {rounds} rounds; a ratio is the median of the rounds' ratios. Behind some\n"
+        "stands the goal: 1.3x ≥ 1.2 is ahead of it, 1.1x < 1.2 short. Figures are CPU of the whole process, or\n"
+        f"wall time where it says so. Others used {share:.0%} of the processors meanwhile."
     )
 
 
@@ -103,8 +114,8 @@ def _row(timings, benchmark, title, columns, scale=1):
     cells = [title]
     for loop in columns.names:
         text = _figure(timings, name, loop, scale)
-        if loop == "boucle" and name in goals.LIMITS and medians[loop] is not None:
-            text = goals.judged(text, medians[loop] / scale, goals.LIMITS[name], is_limit=True)
+        if loop == "boucle":
+            text = goals.judged(text, medians[loop], goals.LIMITS.get(name), is_limit=True)
         cells.append((text, medians[loop] is not None and medians[loop] == best and loop != FLOOR.name))
     for rival in columns.rivals:
         ratio = timings.ratio(name, "boucle", rival) if benchmark.has_ratio else None
