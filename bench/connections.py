@@ -116,24 +116,24 @@ def name_lookup(loop, operations, stopwatch):
 
 @workload("1 MB of 100 by sendfile", 100, section="process", unit="µs", needs=frozenset({"sendfile"}))
 def sendfile(loop, operations, stopwatch):
-    """From a file in memory to a socket that a thread reads, whose CPU is in the figure."""
-    ours, theirs = socket.socketpair()
+    """From a file to a TCP connection, whose other end a thread reads: its CPU is in the figure."""
     size = operations * MEGABYTE
 
     def read():
-        buffer = bytearray(1 << 20)
-        while theirs.recv_into(buffer):
-            pass
+        with listener.accept()[0] as connection:
+            buffer = bytearray(1 << 20)
+            while connection.recv_into(buffer):
+                pass
 
     async def main():
-        transport, _ = await loop.create_connection(asyncio.Protocol, sock=ours)
+        transport, _ = await loop.create_connection(asyncio.Protocol, *listener.getsockname())
         with stopwatch:
             sent = await loop.sendfile(transport, file)
         assert sent == size
         transport.close()
 
     reader = threading.Thread(target=read)
-    with tempfile.TemporaryFile() as file, theirs:
+    with tempfile.TemporaryFile() as file, socket.create_server(("127.0.0.1", 0)) as listener:
         file.truncate(size)
         reader.start()
         loop.run_until_complete(main())
