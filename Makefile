@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help demo test soak lint tidy sanitize conformance test-downstream downstream cancel-stress stack-stress rounds bench check clean
+.PHONY: help demo test soak lint tidy sanitize conformance test-downstream downstream cancel-stress stack-stress rounds bench bench-full check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,9 +47,14 @@ rounds: ## 10,000 rounds (N=...) each of TCP, TLS, UDP, Unix, pipe and subproces
 	@$(PYTHON) tools/environments.py build --python one --with test
 	@$$($(PYTHON) tools/environments.py which) tests/io/rounds.py --rounds $(or $(N),10000)
 
-bench: ## compare with asyncio and uvloop on the newest Python found
+bench: ## compare with uvloop, rloop and asyncio on the newest Python found: a choice of rows, about 5 minutes
 	@$(PYTHON) tools/environments.py build --python one --with bench
-	@$$($(PYTHON) tools/environments.py which) bench/run.py
+	@$$($(PYTHON) tools/environments.py which) bench/run.py --quick
+
+bench-full: ## all rows, 7 rounds, about half an hour; keeps the run in bench/results and writes docs/performance.md
+	@$(PYTHON) tools/environments.py build --python one --with bench
+	@$$($(PYTHON) tools/environments.py which) bench/run.py --keep
+	@$(PYTHON) bench/report.py
 
 check: tidy lint test sanitize ## everything that CI runs
 

@@ -14,6 +14,17 @@ class Competitor:
     """Has new_event_loop()."""
     environment: "dict[str, str]" = dataclasses.field(default_factory=dict)
     """Variables that its processes get."""
+    lacks: "frozenset[str]" = frozenset()
+    """What it does not offer: "closing" connections, "sendfile", "tls", "unix"."""
+
+    def can(self, needs):
+        """Whether it offers all of this."""
+        return self.lacks.isdisjoint(needs)
+
+    @property
+    def is_recorded(self):
+        """Whether boucle's recorder is on."""
+        return self.module == "boucle" and self.environment.get("BOUCLE_RECORD") != "0"
 
     def is_installed(self):
         """Whether its module can be imported here."""
@@ -29,8 +40,10 @@ COMPETITORS = {
     for competitor in (
         Competitor("boucle", "boucle"),
         Competitor("boucle-unrecorded", "boucle", {"BOUCLE_RECORD": "0"}),
-        Competitor("uvloop", "uvloop"),
-        Competitor("rloop", "rloop"),
+        Competitor("boucle-spin", "boucle", {"BOUCLE_SPIN_US": "50"}),
+        Competitor("uvloop", "uvloop", lacks=frozenset({"sendfile"})),
+        # rloop 0.5.0 calls connection_lost and keeps the descriptor, so that the other end never hears of it.
+        Competitor("rloop", "rloop", lacks=frozenset({"closing", "sendfile", "tls", "unix"})),
         Competitor("blazio", "blazio"),
         Competitor("asyncio", "asyncio"),
     )

@@ -20,6 +20,7 @@ def describe():
         "machine": f"{_processor()}, {_cores()} cores",
         "kernel": f"{platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}, {_build_of_python()}",
+        "mitigations": _mitigations(),
         "commit": _commit(),
         "load at the start": f"{load} (1, 5, 15 minutes)",
     }
@@ -40,6 +41,16 @@ def _processor():
         if name.strip() == "model name":
             return value.strip()
     return platform.machine()
+
+
+def _mitigations():
+    """What the kernel does against flaws of the processor: some of it makes each system call slower."""
+    found = []
+    for path in sorted(Path("/sys/devices/system/cpu/vulnerabilities").glob("*")):
+        text = path.read_text().strip()
+        if not text.startswith("Not affected"):
+            found.append(f"{path.name} {text.removeprefix('Mitigation: ').split(';')[0].split(',')[0]}")
+    return ", ".join(found) or "none needed, or unknown"
 
 
 def _build_of_python():

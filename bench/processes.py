@@ -8,8 +8,10 @@ from pathlib import Path
 
 WORKER = Path(__file__).resolve().parent / "worker.py"
 
-PATIENCE = 300
-"""Seconds after which a worker has failed."""
+PATIENCE = 60
+"""Seconds after which a worker has failed; more where it runs under something that makes it slow."""
+
+PATIENCE_UNDER = 600
 
 
 _running: "set[subprocess.Popen[str]]" = set()
@@ -24,10 +26,10 @@ def work(competitor, *arguments, under=(), **environment):
 
     It gets none of the variables that change how Python or boucle behave, but those of its loop.
     """
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("BOUCLE_", "PYTHON", "UVLOOP_"))}
+    patience = PATIENCE_UNDER if under else PATIENCE
     with subprocess.Popen(
         [*under, sys.executable, str(WORKER), *map(str, arguments)],
-        env=clean | competitor.environment | environment,
+        env=clean_environment(competitor) | environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -35,9 +37,9 @@ def work(competitor, *arguments, under=(), **environment):
     ) as process:
         _running.add(process)
         try:
-            output, said = process.communicate(timeout=PATIENCE)
+            output, said = process.communicate(timeout=patience)
         except subprocess.TimeoutExpired:
-            raise WorkerError(f"did not end within {PATIENCE} s") from None
+            raise WorkerError(f"did not end within {patience} s") from None
         finally:
             process.kill()
             _running.discard(process)
@@ -45,6 +47,29 @@ def work(competitor, *arguments, under=(), **environment):
         last = (said.splitlines() or ["it said nothing"])[-1]
         raise WorkerError(f"{last} (status {process.returncode})")
     return json.loads(output)
+
+
+def clean_environment(competitor):
+    """The variables of a process that is measured: those of its loop, and none other that changes how Python or a loop
+    behave. Where modules are found may be told, so that another build can be measured."""
+    hidden = ("BOUCLE_", "PYTHON", "UVLOOP_")
+    kept = {name: text for name, text in os.environ.items() if name == "PYTHONPATH" or not name.startswith(hidden)}
+    return kept | competitor.environment
+
+
+def end(process):
+    """Ends a process, whatever it does."""
+    process.kill()
+    process.wait()
+    for pipe in process.stdin, process.stdout:
+        if pipe:
+            pipe.close()
+
+
+def last_line(said):
+    """What a process said last, of the file that holds it."""
+    said.seek(0)
+    return (said.read().splitlines() or ["it said nothing"])[-1]
 
 
 def end_all():

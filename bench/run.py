@@ -1,55 +1,69 @@
 """Compares boucle with other event loops.
 
     .venv/3.13/bin/python bench/run.py [--only REGEX] [--rounds N] [--loops boucle,uvloop] [--markdown] [--json FILE]
+    .venv/3.13/bin/python bench/run.py --quick
     .venv/3.13/bin/python bench/run.py --instructions
 
-Prints a table; README.md says how far to trust it. Nothing here fails because something was slow.
+Prints tables; README.md says how far to trust them. Nothing here fails because something was slow.
 """
 
 import argparse
 import contextlib
-import json
+import functools
 import re
+import resource
 import sys
+from pathlib import Path
 
 import instructions
 import machine
+import preface
+import results
 import table
+import tables
 import timing
+from catalogue import WORKLOADS
 from loops import COMPETITORS, USUAL
+from network import FLOOR, ROWS, Network
 from processes import WorkerError, warn, work
-from workloads import WORKLOADS
 
-RATIOS_TO = ["uvloop", "rloop"]
-NO_FIGURE = "-"
-FAILED = "failed"
+ROUNDS, SECONDS = 7, 0.5
+QUICK_ROUNDS, QUICK_SECONDS = 3, 0.3
+
+DESCRIPTORS = 4096
+"""At least so many for each process: some rows have 1,000 connections."""
 
 
 def main():
     options = _options()
-    workloads = [
-        workload
-        for workload in WORKLOADS.values()
-        if options.only.search(workload.name) or options.only.search(workload.title)
-    ]
-    if not workloads:
-        sys.exit(f"bench: --only {options.only.pattern!r} matches none of {', '.join(WORKLOADS)}")
+    workloads = [each for each in WORKLOADS.values() if _is_wanted(each, options)]
+    rows = [] if options.instructions else [each for each in ROWS.values() if _is_wanted(each, options)]
+    if not workloads and not rows:
+        sys.exit(f"bench: --only {options.only.pattern!r} matches none of {', '.join([*WORKLOADS, *ROWS])}")
     if options.list:
         for workload in workloads:
-            print(f"{workload.name}: {workload.title}\n    {workload.run.__doc__}\n")
+            print(f"{workload.name}: {workload.label}\n    {workload.run.__doc__}\n")
+        for row in rows:
+            print(f"{row.name}: {row.title}\n    Over the network, served by {row.kind} of servers.py.\n")
         return
     if options.instructions and not instructions.is_possible():
         sys.exit("bench: --instructions needs valgrind, which is not on PATH")
     competitors = _competitors(options)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, DESCRIPTORS)), hard))
     with contextlib.ExitStack() as stack:
-        # Opened first: a wrong path should be known before the minutes of measuring.
-        file = stack.enter_context(_output(options.json)) if options.json else None
-        about, loops = _preface(competitors, options)
-        compare = _count if options.instructions else _measure
-        measured, failures = compare(competitors, workloads, options)
-        if file:
-            json.dump({"about": about, "loops": loops, **measured}, file, indent=1)
-            file.write("\n")
+        network = _network(rows, options)
+        about, loops = preface.ask(competitors, stack.enter_context(network) if network else None)
+        print(preface.text(about, options.markdown), end="\n\n", flush=True)
+        if options.instructions:
+            measured, failures = _count(competitors, workloads, options)
+        else:
+            benchmarks = _benchmarks(competitors, workloads, rows if network else [], network)
+            measured, failures = _measure(competitors, benchmarks, options)
+        if options.json:
+            results.write(options.json, about, loops, measured)
+        if options.keep:
+            results.write(results.name_of(about), about, loops, measured)
     for (benchmark, loop), why in failures.items():
         warn(f"{benchmark} failed on {loop}: {why}")
     sys.exit(1 if failures else 0)
@@ -58,15 +72,23 @@ def main():
 def _options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", type=_pattern, default="", metavar="REGEX", help="only benchmarks that it matches")
+    parser.add_argument("--quick", action="store_true", help="a choice of rows, 3 rounds: about 5 minutes")
     parser.add_argument("--loops", metavar="LIST", help=f"which loops (known: {', '.join(COMPETITORS)})")
-    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="after a warm-up round (default: 7)")
-    parser.add_argument("--json", metavar="FILE", help="write what each round measured to this file")
-    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"after a warm-up round (default: {ROUNDS})")
+    parser.add_argument("--seconds", type=float, metavar="S", help=f"of a row over the network (default: {SECONDS})")
+    parser.add_argument("--no-realtime", action="store_true", help="no SCHED_FIFO for server and client")
+    parser.add_argument("--keep", action="store_true", help="write it under bench/results, for bench/report.py")
+    parser.add_argument("--json", type=_output, metavar="FILE", help="write what each round measured to this file")
+    parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--instructions", action="store_true", help="count instructions under valgrind instead")
     parser.add_argument("--list", action="store_true", help="say what each benchmark does")
     options = parser.parse_args()
-    if options.rounds < 1:
-        parser.error("--rounds: at least 1")
+    options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    options.seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
+    if options.keep and options.instructions:
+        parser.error("--keep: times only")
+    if options.rounds < 1 or options.seconds < 0:
+        parser.error("--rounds: at least 1; --seconds: more than 0")
     return options
 
 
@@ -75,6 +97,12 @@ def _pattern(text):
         return re.compile(text, re.IGNORECASE)
     except re.error as error:
         raise argparse.ArgumentTypeError(f"not a regular expression: {error}") from None
+
+
+def _is_wanted(benchmark, options):
+    if options.quick and not benchmark.is_quick:
+        return False
+    return options.only.search(benchmark.name) or options.only.search(benchmark.title)
 
 
 def _competitors(options):
@@ -91,101 +119,65 @@ def _competitors(options):
     return [COMPETITORS[name] for name in names if name not in absent]
 
 
-def _output(path):
+def _output(text):
+    """A path that can be written: a wrong one should be known before the minutes of measuring."""
+    path = Path(text)
     try:
-        return open(path, "w")
+        path.touch()
     except OSError as error:
-        sys.exit(f"bench: cannot write {path}: {error.strerror}")
+        raise argparse.ArgumentTypeError(f"cannot write {path}: {error.strerror}") from None
+    return path
 
 
-def _preface(competitors, options):
-    """Prints what a reader of the table must know. Returns it: about the machine, and about each loop."""
-    about = machine.describe()
-    loops = {}
-    for competitor in competitors:
-        try:
-            loops[competitor.name] = work(competitor, "describe", competitor.name)
-        except WorkerError as error:
-            sys.exit(f"bench: {competitor.name} cannot be measured: {error}")
-    about["loops"] = ", ".join(f"{name} {facts['version']}" for name, facts in loops.items())
-    seen = ", ".join(f"{name} {facts['turns_until_seen']}" for name, facts in loops.items())
-    about["polling"] = f"turns of a busy loop until it runs the reader of a readable descriptor: {seen}"
-    if "boucle" in loops:
-        recorded = loops["boucle"]["recorded"]
-        steps = f"{sum(recorded.values()):,} steps that {len(recorded)} small benchmarks ran"
-        about["recorder"] = f"on: it wrote down each of the {steps}"
-        about["extension"] = f"sha256 {loops['boucle']['extension']}..."
-    for name, text in about.items():
-        print(f"- {name}: {text}" if options.markdown else f"{name:18} {text}")
-    print(flush=True)
-    return about, loops
+def _network(rows, options):
+    """Where the rows over the network are measured; None where there are none or it is not possible."""
+    if not rows:
+        return None
+    try:
+        return Network(options.seconds, realtime=not options.no_realtime)
+    except WorkerError as error:
+        warn(f"the rows over the network are left out: {error}")
+        return None
 
 
-def _measure(competitors, workloads, options):
-    """Measures time, and prints the table. Returns what goes into the JSON file, and what failed."""
+def _benchmarks(competitors, workloads, rows, network):
+    """All that is measured, with those who can take part."""
+    for workload in workloads:
+        able = [competitor for competitor in competitors if competitor.can(workload.needs)]
+        yield timing.Benchmark(workload.name, able, functools.partial(_in_worker, workload))
+    for row in rows:
+        if network.can(row):
+            able = [competitor for competitor in [FLOOR, *competitors] if competitor.can(row.needs)]
+            yield timing.Benchmark(row.name, able, functools.partial(network.take, row))
+
+
+def _in_worker(workload, competitor, _number):
+    return work(competitor, "measure", competitor.name, workload.name, workload.operations)
+
+
+def _measure(competitors, benchmarks, options):
+    """Measures, and prints the tables. Returns what goes into the JSON file, and what failed."""
     if machine.is_busy():
         warn("the machine is busy: better measure when it is quiet")
     bystanders = machine.Bystanders()
-    timings = timing.measure(competitors, workloads, options.rounds)
+    timings = timing.measure(list(benchmarks), options.rounds)
     share = bystanders.share()
-    names = [competitor.name for competitor in competitors]
-    rivals = _rivals(names)
-    rows = []
-    for workload in workloads:
-        medians = {name: timings.median(workload.name, name) for name in names}
-        best = min(filter(None, medians.values()), default=None)
-        row = [workload.title + (" (wall)" if workload.is_wall else "")]
-        row += [(_time(timings, workload.name, name), best is not None and medians[name] == best) for name in names]
-        row += [_ratio(timings.ratio(workload.name, "boucle", rival)) for rival in rivals]
-        rows.append(row)
-    print(_render(["ns per operation", *names, *(f"{name}/boucle" for name in rivals)], rows, options))
-    print(f"\nMedian [smallest-largest] of {timings.rounds} rounds. CPU of the whole process; wall time if it says so.")
-    print(f"Others used {share:.0%} of the processors meanwhile.")
+    render = table.markdown if options.markdown else table.text
+    for each in tables.tables(timings, [competitor.name for competitor in competitors]):
+        print(render(each.head, each.rows), end="\n\n")
+    print(tables.legend(timings.rounds, share))
     if share > machine.OTHERS:
         warn("others used the machine while this measured: trust the ratios only, or measure again")
-    return {"share of others": share, "samples": timings.samples}, timings.failures
-
-
-def _time(timings, benchmark, loop):
-    median = timings.median(benchmark, loop)
-    if median is None:
-        return FAILED if (benchmark, loop) in timings.failures else NO_FIGURE
-    smallest, largest = timings.range(benchmark, loop)
-    return f"{median:,.0f} [{smallest:,.0f}-{largest:,.0f}]"
+    return {"share of others": share, **timings.as_json()}, timings.failures
 
 
 def _count(competitors, workloads, options):
     """Counts instructions, and prints the table. Returns what goes into the JSON file, and what failed."""
     counts, failures = instructions.count(competitors, workloads)
-    names = [competitor.name for competitor in competitors]
-    rivals = _rivals(names)
-    rows = []
-    for workload in workloads:
-        numbers = counts.get(workload.name)
-        if numbers is None:
-            continue
-        best = min(numbers.values(), default=None)
-        row = [workload.title]
-        row += [(f"{numbers[name]:,.0f}", numbers[name] == best) if name in numbers else FAILED for name in names]
-        ours = numbers.get("boucle")
-        row += [_ratio(numbers[rival] / ours if ours and rival in numbers else None) for rival in rivals]
-        rows.append(row)
-    print(_render(["instructions per operation", *names, *(f"{name}/boucle" for name in rivals)], rows, options))
+    head, rows = tables.of_instructions(counts, workloads, [competitor.name for competitor in competitors])
+    print((table.markdown if options.markdown else table.text)(head, rows))
     print("\nIn user space, counted by callgrind: what the kernel does is not in it.")
     return {"instructions": counts}, failures
-
-
-def _rivals(names):
-    """The loops that get a column with their ratio to boucle."""
-    return [name for name in RATIOS_TO if name in names and "boucle" in names]
-
-
-def _ratio(ratio):
-    return f"{ratio:.2f}x" if ratio else NO_FIGURE
-
-
-def _render(head, rows, options):
-    return (table.markdown if options.markdown else table.text)(head, rows)
 
 
 if __name__ == "__main__":

@@ -28,14 +28,17 @@ import os
 import platform
 from pathlib import Path
 
+from catalogue import WORKLOADS
 from loops import COMPETITORS
-from workloads import WORKLOADS, Stopwatch
+from workloads import Stopwatch
 
 RING = 1 << 19
 """Steps that boucle's ring holds."""
 
 CHECKED_OPERATIONS = 2_000
 """Of each workload, when what the recorder wrote is compared with what the loop counted."""
+
+NANOSECONDS = {"ns": 1, "µs": 1_000, "ms": 1_000_000}
 
 GIVEN_UP = 100_000
 """Turns after which a descriptor counts as never seen."""
@@ -61,20 +64,30 @@ def main():
 
 
 def measure(competitor, workload, operations, cold):
-    """The time that so many operations take."""
-    gc.disable()
-    if not cold:
-        if competitor.name == "boucle":
+    """The time that so many operations take, or the figure that the workload has by itself."""
+    if workload.section == "loop":
+        gc.disable()
+    if workload.is_warmed and not cold:
+        if competitor.is_recorded:
             _run(competitor, WORKLOADS["call_soon_queued"], RING)
-        _run(competitor, workload, max(CHECKED_OPERATIONS, operations // 10))
-    return {"operations": operations, "nanoseconds": _run(competitor, workload, operations)}
+        _run(competitor, workload, max(_few(workload), operations // 10))
+    return _run(competitor, workload, operations)
+
+
+def _few(workload):
+    """Operations of a run that is not measured."""
+    return CHECKED_OPERATIONS if workload.section == "loop" else max(1, workload.operations // 10)
 
 
 def _run(competitor, workload, operations):
     stopwatch = Stopwatch(workload.clock)
     with contextlib.closing(competitor.new_event_loop()) as loop:
-        workload.run(loop, operations, stopwatch)
-    return stopwatch.nanoseconds
+        figure = workload.run(loop, operations, stopwatch)
+    if figure is not None:
+        return {"figure": figure}
+    nanoseconds = stopwatch.nanoseconds
+    figure = nanoseconds / operations / NANOSECONDS[workload.unit]
+    return {"operations": operations, "nanoseconds": nanoseconds, "figure": figure}
 
 
 def describe(competitor):
@@ -84,8 +97,9 @@ def describe(competitor):
         package = Path(importlib.import_module("boucle").__file__).parent
         (extension,) = package.glob("*.so")
         facts["extension"] = hashlib.sha256(extension.read_bytes()).hexdigest()[:12]
-    if competitor.name == "boucle":
-        facts["recorded"] = {name: check_recorder(competitor, workload) for name, workload in WORKLOADS.items()}
+    if competitor.is_recorded:
+        checked = {name: workload for name, workload in WORKLOADS.items() if workload.is_checked}
+        facts["recorded"] = {name: check_recorder(competitor, workload) for name, workload in checked.items()}
     return facts
 
 
@@ -100,10 +114,10 @@ def check_recorder(competitor, workload):
     import boucle
 
     with contextlib.closing(competitor.new_event_loop()) as loop, boucle.record() as chronology:
-        workload.run(loop, CHECKED_OPERATIONS, Stopwatch(workload.clock))
+        workload.run(loop, _few(workload), Stopwatch(workload.clock))
         steps = loop._counts()[1]
     if workload.loops_of_its_own:
-        steps += CHECKED_OPERATIONS
+        steps += _few(workload)
     recorded = len(chronology.steps) + chronology.lost
     assert recorded == steps > 0, f"{workload.name}: {steps} steps ran, and the recorder wrote {recorded}"
     return recorded

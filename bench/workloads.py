@@ -51,11 +51,30 @@ class Workload:
     """Two sizes whose difference in instructions is counted; None where threads make the count a matter of luck."""
     loops_of_its_own: bool = False
     """Whether an operation is one step of a loop that it makes itself."""
+    section: str = "loop"
+    """The table that it stands in: `loop`, without garbage collection, or `process`."""
+    unit: str = "ns"
+    """Of the figure: ns, µs or ms for an operation; or whatever the function returns."""
+    needs: "frozenset[str]" = frozenset()
+    """What a loop must offer."""
+    is_checked: bool = True
+    """Whether a small run shows that the recorder wrote down each step."""
+    is_warmed: bool = True
+    """Whether it runs at a tenth of its size first."""
+    has_ratio: bool = True
+    """Whether how many times a figure another one is says something."""
+    is_quick: bool = True
+    """Whether the short run has it."""
 
     @property
-    def is_wall(self):
-        """Whether the figures are wall time."""
-        return self.clock is not time.process_time_ns
+    def label(self):
+        """The title with what its figures are."""
+        words = [self.title]
+        if self.section != "loop":
+            words.append(self.unit)
+        if self.clock is not time.process_time_ns:
+            words.append("wall")
+        return f"{words[0]} ({', '.join(words[1:])})" if words[1:] else words[0]
 
 
 WORKLOADS: "dict[str, Workload]" = {}
