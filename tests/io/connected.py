@@ -68,6 +68,10 @@ class BufferedRecorder(Noting, asyncio.BufferedProtocol):
         self.events.append(bytes(self.buffer[:nbytes]))
 
 
+KERNEL_BUFFER = 1 << 20
+"""Bytes that a TCP socket of a pair may hold until the other end has them."""
+
+
 def socket_pair(kind):
     """Two connected sockets: kind is "tcp" or "unix"."""
     if kind == "unix":
@@ -75,6 +79,9 @@ def socket_pair(kind):
     with socket.create_server(("127.0.0.1", 0)) as listening:
         client = socket.create_connection(listening.getsockname())
         server, _ = listening.accept()
+    for end in (client, server):
+        # Else the kernel takes as much as it has learnt to: several MiB on a machine that has measured its loopback.
+        end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_BUFFER)
     return client, server
 
 
