@@ -27,6 +27,39 @@ pub struct Outgoing<P> {
     len: usize,
 }
 
+/// Pieces that were sent: the first one without a list on the heap, since most writes are of one.
+#[derive(Debug)]
+pub struct Gone<P> {
+    first: Option<P>,
+    rest: Vec<P>,
+}
+
+impl<P> Default for Gone<P> {
+    fn default() -> Self {
+        Self { first: None, rest: Vec::new() }
+    }
+}
+
+impl<P> Gone<P> {
+    /// How many.
+    #[inline]
+    #[must_use]
+    pub fn count(&self) -> usize {
+        usize::from(self.first.is_some()) + self.rest.len()
+    }
+}
+
+impl<P> Extend<P> for Gone<P> {
+    #[inline]
+    fn extend<I: IntoIterator<Item = P>>(&mut self, pieces: I) {
+        let mut pieces = pieces.into_iter();
+        if self.first.is_none() {
+            self.first = pieces.next();
+        }
+        self.rest.extend(pieces);
+    }
+}
+
 impl<P> Default for Outgoing<P> {
     fn default() -> Self {
         Self { pieces: VecDeque::new(), sent: 0, len: 0 }
@@ -64,18 +97,18 @@ impl<P: AsRef<[u8]>> Outgoing<P> {
     }
 
     /// Tries once to send what waits through a socket. The pieces that were sent are appended to `done`.
-    pub fn send(&mut self, fd: RawFd, done: &mut Vec<P>) -> Result<Outcome> {
+    pub fn send(&mut self, fd: RawFd, done: &mut impl Extend<P>) -> Result<Outcome> {
         self.leave(done, |bytes| socket::send(fd, bytes), |pieces| socket::send_pieces(fd, pieces))
     }
 
     /// Tries once to write what waits, as to a file. The pieces that were written are appended to `done`.
-    pub fn write(&mut self, fd: RawFd, done: &mut Vec<P>) -> Result<Outcome> {
+    pub fn write(&mut self, fd: RawFd, done: &mut impl Extend<P>) -> Result<Outcome> {
         self.leave(done, |bytes| pipe::write(fd, bytes), |pieces| pipe::write_pieces(fd, pieces))
     }
 
     fn leave(
         &mut self,
-        done: &mut Vec<P>,
+        done: &mut impl Extend<P>,
         one: impl FnOnce(&[u8]) -> Result<Outcome>,
         several: impl FnOnce(&[IoSlice<'_>]) -> Result<Outcome>,
     ) -> Result<Outcome> {
@@ -110,7 +143,7 @@ impl<P: AsRef<[u8]>> Outgoing<P> {
     }
 
     /// Notes that the first `count` bytes were sent.
-    fn advance(&mut self, count: usize, done: &mut Vec<P>) {
+    fn advance(&mut self, count: usize, done: &mut impl Extend<P>) {
         self.len -= count;
         self.sent += count;
         while let Some(first) = self.pieces.front() {
@@ -143,9 +176,9 @@ mod tests {
     fn pieces_leave_together_and_in_order() {
         let (one, mut other) = UnixStream::pair().unwrap();
         let mut outgoing = filled(&[b"head", b"", b"body"]);
-        let mut done = Vec::new();
+        let mut done = Gone::default();
         assert_eq!(outgoing.send(one.as_raw_fd(), &mut done), Ok(Outcome::Done(8)));
-        assert_eq!((outgoing.len(), done.len()), (0, 2));
+        assert_eq!((outgoing.len(), done.count()), (0, 2));
         let mut read = [0; 8];
         other.read_exact(&mut read).unwrap();
         assert_eq!(&read, b"headbody");
@@ -198,7 +231,7 @@ mod tests {
         for _ in 0..=socket::MOST_PIECES {
             outgoing.push(b"x");
         }
-        let mut done = Vec::new();
+        let mut done = Gone::default();
         assert_eq!(outgoing.send(one.as_raw_fd(), &mut done), Ok(Outcome::Done(socket::MOST_PIECES)));
         assert_eq!(outgoing.send(one.as_raw_fd(), &mut done), Ok(Outcome::Done(1)));
     }

@@ -92,6 +92,8 @@ pub(crate) struct LoopCore {
     current: Cell<Option<WokenBy>>,
     /// When the step that runs began; nothing while none does.
     step_start: Cell<Option<Stamp>>,
+    /// A list for what the kernel reports, empty between two turns: kept, or each turn would allocate one.
+    events: RefCell<Vec<Item>>,
     /// The transports that send when the step returns, and whether there are any.
     outbox: RefCell<Vec<Owned>>,
     has_unsent: Cell<bool>,
@@ -132,6 +134,7 @@ impl Default for LoopCore {
             handles_signals: Cell::default(),
             current: Cell::default(),
             step_start: Cell::default(),
+            events: RefCell::default(),
             outbox: RefCell::default(),
             has_unsent: Cell::default(),
             writes_at_once: Cell::new(crate::settings::writes_at_once()),

@@ -93,7 +93,7 @@ impl Witness {
     #[inline]
     unsafe fn of_function(py: Python<'_>, function: *mut ffi::PyObject) -> Self {
         // SAFETY: by this function's contract.
-        let code = unsafe { ffi::PyFunction_GetCode(function) };
+        let code = unsafe { (*function.cast::<ffi::PyFunctionObject>()).func_code };
         // SAFETY: a function always has a code object.
         let code = unsafe { NonNull::new_unchecked(code) };
         // SAFETY: by this function's contract.

@@ -41,13 +41,18 @@ impl LoopCore {
 }
 
 /// Sends what was put off.
-#[cold]
 pub(super) fn send(py: Python<'_>, core: This<'_, LoopCore>) -> Result<()> {
     core.has_unsent.set(false);
-    let transports = core.outbox.take();
+    let mut transports = core.outbox.take();
     let mut result = Ok(());
     for transport in &transports {
         result = afterwards(py, result, || stream::send_now(py, transport));
+    }
+    // Dropping one may run code that writes to another: the list is handed back empty, unless there is a new one.
+    transports.clear();
+    let mut outbox = core.outbox.borrow_mut();
+    if outbox.is_empty() {
+        *outbox = transports;
     }
     result
 }

@@ -80,7 +80,7 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
         let now = if turn.has_timers() { Tick::now() } else { Tick::default() };
         (turn.begin(now, this.stopping.get() || has_left_over, watching), now)
     };
-    let mut events = Vec::new();
+    let mut events = this.events.take();
     let (mut stamp, mut slept) = (this.last_end.get(), 0);
     let turns = this.turns.get() + 1;
     this.turns.set(turns);
@@ -113,7 +113,8 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
     if let Some(ring) = ring {
         ring.tally.turn(stamp.since(this.last_end.get()), slept);
     }
-    this.turn.borrow_mut().collect(now, stamp, scale, events);
+    this.turn.borrow_mut().collect(now, stamp, scale, events.drain(..));
+    this.events.replace(events);
     // Everything the kernel reported is queued by now: an exception of a signal handler loses nothing.
     if looks_around {
         loosen_grip(py, this, scale);

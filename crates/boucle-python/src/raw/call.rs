@@ -82,8 +82,8 @@ impl StoredArgs {
         // a callback. `content` is null, an argument or a tuple, as `count` says.
         unsafe {
             match self.count.get() {
-                0 => ffi::PyObject_CallNoArgs(callback),
-                1 => ffi::PyObject_CallOneArg(callback, content),
+                0 => call_function(callback, &mut [ptr::null_mut()]),
+                1 => call_function(callback, &mut [ptr::null_mut(), content]),
                 count => {
                     let items = (*content.cast::<ffi::PyTupleObject>()).ob_item.as_ptr();
                     ffi::PyObject_Vectorcall(callback, items, count as usize, ptr::null_mut())
@@ -91,6 +91,45 @@ impl StoredArgs {
             }
         }
     }
+}
+
+/// Calls anything with the arguments behind a free place. A function of Python's own, or a method of one, is called as the
+/// interpreter calls it from bytecode: what `PyObject_Vectorcall` checks besides is for functions of C.
+///
+/// # Safety
+///
+/// The callable and the arguments are alive during the call.
+#[inline]
+unsafe fn call_function<const N: usize>(
+    callable: *mut ffi::PyObject,
+    args: &mut [*mut ffi::PyObject; N],
+) -> *mut ffi::PyObject {
+    let count = N - 1;
+    // SAFETY: alive, by this function's contract.
+    let class = unsafe { ffi::Py_TYPE(callable) };
+    if class == &raw mut ffi::PyFunction_Type {
+        // SAFETY: a function, by its type.
+        if let Some(call) = unsafe { (*callable.cast::<ffi::PyFunctionObject>()).vectorcall } {
+            let count = count | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+            // SAFETY: the arguments stand behind a free place, which the flag says.
+            return unsafe { call(callable, args.as_mut_ptr().add(1), count, ptr::null_mut()) };
+        }
+    } else if class == &raw mut PyMethod_Type {
+        // SAFETY: a bound method, by its type, which keeps both alive.
+        let (function, this) = unsafe { (PyMethod_Function(callable), PyMethod_Self(callable)) };
+        // SAFETY: alive, see above.
+        if unsafe { ffi::Py_TYPE(function) } == &raw mut ffi::PyFunction_Type
+            // SAFETY: a function, by its type.
+            && let Some(call) = unsafe { (*function.cast::<ffi::PyFunctionObject>()).vectorcall }
+        {
+            args[0] = this;
+            // SAFETY: the object and the arguments.
+            return unsafe { call(function, args.as_ptr(), count + 1, ptr::null_mut()) };
+        }
+    }
+    let count = count | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+    // SAFETY: the arguments stand behind a free place, which the flag says.
+    unsafe { ffi::PyObject_Vectorcall(callable, args.as_mut_ptr().add(1), count, ptr::null_mut()) }
 }
 
 /// A tuple of `count` arguments.

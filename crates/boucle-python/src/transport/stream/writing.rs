@@ -4,6 +4,7 @@
 //! writable; or nothing was tried yet (*put off*), and everything goes when the step returns, or before whatever a program
 //! could learn from it. The size of the buffer and the water marks count what the kernel did not take, so both send first.
 
+use boucle_core::outgoing::Gone;
 use boucle_core::socket::{self, Outcome};
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
@@ -155,12 +156,12 @@ fn attempt(py: Python<'_>, this: This<'_, StreamTransport>, pauses: bool) -> Res
 
 /// Tries once to send. Whether the connection still stands.
 fn send(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<bool> {
-    let mut done = Vec::new();
+    let mut done = Gone::default();
     let (before, outcome) = {
         let mut outgoing = this.outgoing.borrow_mut();
         (outgoing.len(), outgoing.send(this.fd.get(), &mut done))
     };
-    let pieces = done.len();
+    let pieces = done.count();
     drop(done);
     match outcome {
         Ok(Outcome::Done(count)) => {
