@@ -48,7 +48,7 @@ pub(crate) struct DatagramTransport {
     address: ObjectCell,
     has_address: Cell<bool>,
     family: Cell<address::Family>,
-    sender: address::Known,
+    senders: address::Senders,
     receiver: address::Known,
     /// So many reports take one datagram: a look for more found nothing.
     content: Cell<u8>,
@@ -80,8 +80,8 @@ impl Tied for DatagramTransport {
 
 impl Collected for DatagramTransport {
     fn traverse(&self, visit: &mut Visit) {
-        let own = [&self.extra, &self.address, self.attributes.content(), self.sender.object(), self.receiver.object()];
-        own.into_iter().chain(self.ties.cells()).for_each(|cell| visit.cell(cell));
+        let own = [&self.extra, &self.address, self.attributes.content(), self.receiver.object()];
+        own.into_iter().chain(self.senders.objects()).chain(self.ties.cells()).for_each(|cell| visit.cell(cell));
         if let Ok(waiting) = self.waiting.try_borrow() {
             waiting.iter().for_each(|(_, address)| visit.object(address));
         }

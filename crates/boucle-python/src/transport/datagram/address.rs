@@ -1,10 +1,11 @@
 //! Addresses of IP: what Python writes as tuples, and the kernel as numbers.
 //!
-//! Most datagrams come from, or go to, the address that the last one did. So each side remembers one address as both, and
-//! hands out the same tuple again: tuples of strings and numbers never change.
+//! Most datagrams come from somebody who has sent one before, and go to whom the last one came from or went to. So some
+//! senders and one receiver are remembered as both, and the same tuple is handed out again: tuples of strings and numbers
+//! never change.
 
 use std::cell::Cell;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use boucle_core::datagram;
 use pyo3::prelude::*;
@@ -61,9 +62,42 @@ impl Known {
     }
 }
 
+/// So many senders are remembered: a power of two.
+const REMEMBERED: usize = 16;
+
+/// The addresses that datagrams came from: each has one place, which the last one that belongs there keeps.
+#[derive(Default)]
+pub(super) struct Senders {
+    known: [Known; REMEMBERED],
+    /// The place of the last one.
+    last: Cell<usize>,
+}
+
+impl Senders {
+    /// What the garbage collector has to visit.
+    pub(super) fn objects(&self) -> impl Iterator<Item = &ObjectCell> {
+        self.known.iter().map(Known::object)
+    }
+
+    /// The place of an address. Clients of one host differ in their ports, servers of one port in their hosts.
+    fn place(&self, address: &SocketAddr) -> &Known {
+        let host = match address.ip() {
+            IpAddr::V4(ip) => ip.octets()[3],
+            IpAddr::V6(ip) => ip.octets()[15],
+        };
+        let place = (usize::from(address.port()) ^ usize::from(host)) % REMEMBERED;
+        self.last.set(place);
+        &self.known[place]
+    }
+
+    fn address_of(&self, object: &Owned) -> Option<SocketAddr> {
+        self.known[self.last.get()].address_of(object)
+    }
+}
+
 /// The address that a tuple names in numbers; nothing where the socket object has to look at it.
 pub(super) fn parse(py: Python<'_>, this: This<'_, DatagramTransport>, object: &Owned) -> Option<SocketAddr> {
-    if let Some(address) = this.sender.address_of(object).or_else(|| this.receiver.address_of(object)) {
+    if let Some(address) = this.senders.address_of(object).or_else(|| this.receiver.address_of(object)) {
         return Some(address);
     }
     let tuple = object.any(py);
@@ -99,8 +133,9 @@ fn given<T>(py: Python<'_>, result: PyResult<T>) -> Option<T> {
 /// The tuple that Python writes for the address of a sender.
 pub(super) fn format(py: Python<'_>, this: This<'_, DatagramTransport>, address: Option<SocketAddr>) -> Result<Owned> {
     let Some(address) = address else { return Ok(Owned::none(py)) };
-    if this.sender.address.get() == Some(address)
-        && let Some(object) = this.sender.object.get()
+    let known = this.senders.place(&address);
+    if known.address.get() == Some(address)
+        && let Some(object) = known.object.get()
     {
         return Ok(object);
     }
@@ -110,7 +145,7 @@ pub(super) fn format(py: Python<'_>, this: This<'_, DatagramTransport>, address:
             (host(v6.ip()), v6.port(), v6.flowinfo(), v6.scope_id()).into_pyobject(py)?.into_any().into()
         }
     };
-    this.sender.remember(&object, address);
+    known.remember(&object, address);
     Ok(object)
 }
 
