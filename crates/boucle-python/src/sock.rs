@@ -4,7 +4,7 @@
 //! `send`, can be thrown into and closed, and warns if nobody ever awaits it. It tries the call. Where that would block, it
 //! yields a future, and the descriptor's reader or writer tries again until the call goes through.
 //!
-//! * [`attempt`]: the calls. [`coroutine`]: what makes it a coroutine.
+//! [`attempt`] has the calls.
 //!
 //! # Invariants
 //!
@@ -13,16 +13,16 @@
 //! * A future in `awaited` or a coroutine in `delegate` is there while the operation waits, and at no other time.
 
 mod attempt;
-mod coroutine;
 
 use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::{ffi, intern};
 
-use crate::future::{self, Future};
+use crate::coroutine::{self, Coroutine, Stage, coroutine_class};
+use crate::future;
 use crate::handle::{self, Callback};
 use crate::imports;
 use crate::loop_core::LoopCore;
@@ -32,7 +32,7 @@ use crate::raw::bytes::Buffer;
 use crate::raw::call::{self, Sent};
 use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
 use crate::raw::freelist::Freelist;
-use crate::raw::{Args, Class, ObjectCell, Owned, Raised, Result, This, TypeCell, method, send, unary, vector};
+use crate::raw::{Args, Class, ObjectCell, Owned, Raised, Result, This, TypeCell, method, vector};
 
 /// What is done to the socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,19 +73,6 @@ impl Kind {
             Self::SendAll | Self::SendTo | Self::Connect => Side::Writer,
         }
     }
-}
-
-/// How far an operation is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Stage {
-    /// Not awaited yet.
-    #[default]
-    Created,
-    /// In a step.
-    Running,
-    /// Between two steps.
-    Waiting,
-    Done,
 }
 
 /// One call of a `sock_*` method.
@@ -151,14 +138,7 @@ impl Finalized for SocketOperation {
     }
 
     fn finalize(py: Python<'_>, this: This<'_, Self>) {
-        let text = format!("coroutine 'Loop.{}' was never awaited", this.kind.get().name());
-        let category = py.get_type::<pyo3::exceptions::PyRuntimeWarning>();
-        let warned = py
-            .import(intern!(py, "warnings"))
-            .and_then(|warnings| warnings.call_method1(intern!(py, "warn"), (text, category)));
-        if let Err(error) = warned {
-            Raised::from(error).report_unraisable(py, &this.to_owned());
-        }
+        coroutine::warn_of_oblivion(py, this);
     }
 
     fn leave_lists(&self) {}
@@ -171,19 +151,56 @@ impl Finalized for SocketOperation {
 /// Makes the class, and says that it is one of coroutines.
 pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
     let class = Builder::<SocketOperation>::new(c"boucle._boucle.SocketOperation")
-        .doc(c"The coroutine of one call of a method such as loop.sock_recv.")
-        .slot(ffi::Py_am_send, send!(SocketOperation, coroutine::send))
-        .slot(ffi::Py_tp_iter, unary!(SocketOperation, "__iter__", coroutine::itself))
-        .slot(ffi::Py_tp_repr, unary!(SocketOperation, "__repr__", coroutine::repr))
-        .awaited_in_place(unary!(SocketOperation, "await_in_place", coroutine::next, typed))
-        .methods(coroutine::methods())
+        .doc(c"The coroutine of one call of a method such as loop.sock_recv.");
+    let class = coroutine_class!(SocketOperation, class)
         .methods([method!(SocketOperation, "_ready", ready, "The descriptor is ready: tries again.")])
-        .properties(coroutine::properties())
         .finalized()
         .without_constructor()
         .build(py)?;
-    py.import("collections.abc")?.getattr("Coroutine")?.call_method1("register", (class.any(py),))?;
+    coroutine::register(py, &class)?;
     Ok(class)
+}
+
+impl Coroutine for SocketOperation {
+    fn stage(&self) -> &Cell<Stage> {
+        &self.stage
+    }
+
+    fn name(&self) -> (&'static str, &'static str) {
+        ("Loop", self.kind.get().name())
+    }
+
+    fn start(py: Python<'_>, this: This<'_, Self>) -> Result<Sent> {
+        start(py, this)
+    }
+
+    fn go_on(py: Python<'_>, this: This<'_, Self>) -> Result<Sent> {
+        go_on(py, this)
+    }
+
+    fn throw_in(py: Python<'_>, this: This<'_, Self>, exception: &Owned) -> Result<Sent> {
+        match this.delegate.get().filter(|_| this.resolving.get()) {
+            None => Err(PyErr::from_value(exception.any(py).to_owned()).into()),
+            Some(resolving) => match coroutine::throw_on(py, &resolving, exception)? {
+                Sent::Returned(address) => resolved(py, this, address),
+                yielded @ Sent::Yielded(_) => Ok(yielded),
+            },
+        }
+    }
+
+    fn finish(py: Python<'_>, this: This<'_, Self>) -> Result<Option<Owned>> {
+        let resolving = this.delegate.get().filter(|_| this.resolving.replace(false));
+        let sending = this.sending.take();
+        let withdrawn = withdraw(py, this);
+        let cells = [&this.socket, &this.first, &this.second, &this.awaited, &this.delegate];
+        let content = cells.map(ObjectCell::take);
+        drop((sending, content, this.core.replace(None)));
+        withdrawn.map(|()| resolving)
+    }
+
+    fn awaited(&self) -> Option<Owned> {
+        self.delegate.get().or_else(|| self.awaited.get())
+    }
 }
 
 /// The first step: checks, and tries the call.
@@ -266,15 +283,7 @@ fn go_on(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Sent> {
     }
     let Some(awaited) = this.awaited.get() else { return Ok(Sent::Returned(Owned::none(py))) };
     let Some(native) = future::native(&awaited) else { return Ok(Sent::Returned(Owned::none(py))) };
-    step_future(py, native)
-}
-
-fn step_future(py: Python<'_>, native: This<'_, Future>) -> Result<Sent> {
-    if native.is_pending() {
-        future::awaiting::step_in_place(py, native)?;
-        return Ok(Sent::Yielded(native.to_owned()));
-    }
-    future::result(py, native).map(Sent::Returned)
+    future::awaiting::step_as_coroutine(py, native)
 }
 
 /// The address is known: connects.
@@ -324,18 +333,6 @@ fn withdraw(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<()> {
     }
     let removed = this.core.with(|core| watch::remove_handle(py, core, this.fd.get(), this.kind.get().side()));
     removed.map_or(Ok(()), |removed| removed.map(drop))
-}
-
-/// It is over: lets go of everything.
-fn finish(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<()> {
-    this.stage.set(Stage::Done);
-    this.resolving.set(false);
-    let sending = this.sending.take();
-    let withdrawn = withdraw(py, this);
-    let cells = [&this.socket, &this.first, &this.second, &this.awaited, &this.delegate];
-    let content = cells.map(ObjectCell::take);
-    drop((sending, content, this.core.replace(None)));
-    withdrawn
 }
 
 /// Makes the operation of a call. `names` are those of the arguments after `self`; all of them must be given but, where
@@ -408,9 +405,4 @@ pub(crate) fn methods() -> Vec<ffi::PyMethodDef> {
         #[cfg(Py_3_11)]
         method!(LoopCore, "sock_sendto", args sock_sendto, "sock_sendto($self, sock, data, address)\n--\n\nSend a datagram. Returns how many bytes."),
     ]
-}
-
-/// Raises what a finished coroutine raises.
-fn over() -> Raised {
-    PyRuntimeError::new_err("cannot reuse already awaited coroutine").into()
 }

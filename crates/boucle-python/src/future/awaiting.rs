@@ -11,6 +11,7 @@ use pyo3::{ffi, intern};
 
 use super::attributes::only_argument;
 use super::{Future, Outcome, is_exception_class, outcome, raise_outcome};
+use crate::raw::call::Sent;
 use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
 use crate::raw::freelist::Freelist;
 use crate::raw::{Args, Class, Owned, Result, This, TypeCell, method, unary};
@@ -120,6 +121,16 @@ pub(crate) fn step_in_place(py: Python<'_>, future: This<'_, Future>) -> Result<
         }
         Outcome::Exception(exception) => Err(raise_outcome(py, future, &exception)),
     }
+}
+
+/// The same, for an operation that awaits the future.
+#[inline]
+pub(crate) fn step_as_coroutine(py: Python<'_>, future: This<'_, Future>) -> Result<Sent> {
+    if future.is_pending() {
+        step_in_place(py, future)?;
+        return Ok(Sent::Yielded(future.to_owned()));
+    }
+    super::result(py, future).map(Sent::Returned)
 }
 
 fn send(py: Python<'_>, this: This<'_, Awaiting>, args: Args<'_>) -> Result<Owned> {

@@ -20,6 +20,37 @@ pub(crate) fn new(_: Python<'_>, content: &[u8]) -> Result<Owned> {
     unsafe { Owned::from_returned(ffi::PyBytes_FromStringAndSize(data, len)) }
 }
 
+/// Whether an object is exactly a `bytearray`.
+#[inline]
+pub(crate) fn is_array(object: &Owned) -> bool {
+    // SAFETY: the object is alive.
+    unsafe { ffi::PyByteArray_CheckExact(object.as_ptr()) != 0 }
+}
+
+/// How many bytes a `bytearray` has.
+#[inline]
+pub(crate) fn array_len(array: &Owned) -> usize {
+    assert!(is_array(array), "not a bytearray");
+    // SAFETY: the object is exactly a `bytearray`.
+    unsafe { ffi::PyByteArray_Size(array.as_ptr()) as usize }
+}
+
+/// Appends to a `bytearray`. Raises `BufferError` where somebody has borrowed its memory.
+#[inline]
+pub(crate) fn append(array: &Owned, content: &[u8]) -> Result<()> {
+    let before = array_len(array);
+    // SAFETY: the object is exactly a `bytearray`: checked above. Where it could be resized it has room for both, and
+    // the content is ours, so they do not overlap.
+    unsafe {
+        if ffi::PyByteArray_Resize(array.as_ptr(), (before + content.len()) as ffi::Py_ssize_t) < 0 {
+            return Err(Raised);
+        }
+        let end: *mut u8 = ffi::PyByteArray_AsString(array.as_ptr()).cast();
+        std::ptr::copy_nonoverlapping(content.as_ptr(), end.add(before), content.len());
+    }
+    Ok(())
+}
+
 /// A `bytes` object. Its content never changes.
 pub(crate) struct Bytes(Owned);
 

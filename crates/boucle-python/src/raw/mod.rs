@@ -25,6 +25,7 @@ pub(crate) mod freelist;
 pub(crate) mod gil;
 pub(crate) mod guard;
 mod inherit;
+pub(crate) mod instance;
 pub(crate) mod list;
 pub(crate) mod method;
 pub(crate) mod object;

@@ -83,6 +83,34 @@ impl Owned {
         unsafe { ffi::Py_REFCNT(self.0.as_ptr()) as isize }
     }
 
+    /// Whether it is `False`.
+    #[inline]
+    pub(crate) fn is_false(&self) -> bool {
+        // SAFETY: reading the address of a static of the running interpreter.
+        self.0.as_ptr() == unsafe { ffi::Py_False() }
+    }
+
+    /// The value, if it is exactly an `int` that fits.
+    #[inline]
+    pub(crate) fn small_int(&self) -> Option<i64> {
+        let mut overflow = 0;
+        // SAFETY: the object is alive. The number of an exact `int` is read without running Python; one that does not fit is
+        // reported by the flag, without an exception.
+        unsafe {
+            if ffi::PyLong_CheckExact(self.0.as_ptr()) == 0 {
+                return None;
+            }
+            let value = ffi::PyLong_AsLongLongAndOverflow(self.0.as_ptr(), &raw mut overflow);
+            (overflow == 0).then_some(value)
+        }
+    }
+
+    /// `True`.
+    pub(crate) fn truth(_: Python<'_>) -> Self {
+        // SAFETY: a static of the interpreter; `Python` proves that the interpreter runs and the GIL is held.
+        unsafe { Self::from_borrowed(NonNull::new_unchecked(ffi::Py_True())) }
+    }
+
     /// `None`.
     pub(crate) fn none(_: Python<'_>) -> Self {
         // SAFETY: a static of the interpreter; `Python` proves that the interpreter runs and the GIL is held.

@@ -2,7 +2,8 @@
 //!
 //! It is a true subclass of `asyncio.Transport`: that class's only slot is the first field here.
 //!
-//! * [`reading`]: what arrives. [`writing`]: what leaves. [`closing`]: how it ends. [`attributes`]: what Python sees.
+//! * [`reading`]: what arrives, and [`feeding`]: for asyncio's own stream reader. [`writing`]: what leaves. [`closing`]: how
+//!   it ends. [`attributes`]: what Python sees.
 //!
 //! # Invariants
 //!
@@ -14,6 +15,7 @@
 
 mod attributes;
 mod closing;
+mod feeding;
 mod reading;
 mod writing;
 
@@ -144,6 +146,7 @@ impl Finalized for StreamTransport {
 
 /// Makes the class.
 pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
+    feeding::initialise(py)?;
     let class = Builder::<StreamTransport>::new(c"boucle._boucle.StreamTransport")
         .doc(c"The transport of a stream socket. Made by the loop.")
         .weakly_referenced(offset_of!(StreamTransport, weak_references))

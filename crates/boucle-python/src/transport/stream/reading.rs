@@ -8,6 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::super::report;
+use super::feeding::{self, Fed};
 use super::{StreamTransport, closing, parties};
 use crate::errors::to_py_err;
 use crate::imports;
@@ -49,6 +50,7 @@ pub(super) fn ready(
     if this.buffered.get() {
         return fill_buffer(py, core, this, watcher, &protocol);
     }
+    let fed = feeding::reader_of(py, core, &protocol);
     let mut data = None;
     let outcome = core.with_scratch(|scratch| {
         let outcome = socket::receive(this.fd.get(), scratch);
@@ -56,19 +58,47 @@ pub(super) fn ready(
             if count < scratch.len() && !watcher.hung_up() {
                 watcher.used_up_read();
             }
-            data = Some(bytes::new(py, &scratch[..count]));
+            data = Some(take(py, fed, &scratch[..count]));
         }
         outcome
     });
     match outcome {
         Ok(Outcome::Done(0)) => at_eof(py, core, this, &protocol),
         Ok(Outcome::Done(_)) => {
-            let Some(data) = data.transpose()? else { return Ok(()) };
-            let received = vector::method(py, &protocol, &imports::get(py).data_received, &[&data]);
+            let received = match data.transpose()? {
+                Some(Taken::Fed(fed)) => fed.tell(py).map(|()| Owned::none(py)),
+                Some(Taken::Bytes(data, refusal)) => {
+                    drop(refusal);
+                    vector::method(py, &protocol, &imports::get(py).data_received, &[&data])
+                }
+                None => return Ok(()),
+            };
             check(py, this, received, "Fatal error: protocol.data_received() call failed.")
         }
         other => nothing_read(py, this, watcher, other),
     }
+}
+
+/// Where what was read is.
+enum Taken {
+    /// In the buffer of a reader, who is to be told.
+    Fed(Fed),
+    /// In an object for the protocol; with the exception by which the reader's buffer refused it, which the protocol will
+    /// raise itself.
+    Bytes(Owned, Option<Owned>),
+}
+
+/// Takes what was read out of the loop's buffer.
+#[inline]
+fn take(py: Python<'_>, fed: Option<Fed>, content: &[u8]) -> Result<Taken> {
+    let refusal = match fed {
+        Some(fed) => match fed.extend(content) {
+            Ok(()) => return Ok(Taken::Fed(fed)),
+            Err(raised) => Some(raised.take_value(py)),
+        },
+        None => None,
+    };
+    bytes::new(py, content).map(|data| Taken::Bytes(data, refusal))
 }
 
 /// Reads straight into the protocol's own buffer.

@@ -1,0 +1,82 @@
+//! Instances of classes that are written in Python, from inside: their attributes, whom a weak reference refers to, which
+//! code a function has.
+//!
+//! It is for who does natively what such a class would do, and has made sure that the class is as it was written.
+//!
+//! * [`Layout`]: where the attributes of a class's instances are. From 3.13 on they are read where the interpreter keeps them, beside the
+//!   object (`inline`): looked up by name they cost more than the Python code that is done without. Before, they are looked
+//!   up in the instance's dictionary (`dictionary`).
+
+#[cfg(not(Py_3_13))]
+mod dictionary;
+#[cfg(Py_3_13)]
+mod inline;
+
+#[cfg(not(Py_3_13))]
+pub(crate) use dictionary::Layout;
+#[cfg(Py_3_13)]
+pub(crate) use inline::Layout;
+
+use std::ptr::{self, NonNull};
+
+use pyo3::{Python, ffi};
+
+use super::Owned;
+
+/// Whom a weak reference refers to; nothing where that is gone, or where the object is not exactly a weak reference.
+#[inline]
+pub(crate) fn referent(_: Python<'_>, reference: &Owned) -> Option<Owned> {
+    let mut object = ptr::null_mut();
+    // SAFETY: the object is alive and its type is checked, so nothing is raised.
+    unsafe {
+        if ffi::PyWeakref_CheckRefExact(reference.as_ptr()) == 0 {
+            return None;
+        }
+        ffi::compat::PyWeakref_GetRef(reference.as_ptr(), &raw mut object);
+        Owned::from_returned(object).ok()
+    }
+}
+
+/// The number of a class as it is now, which the interpreter changes when the class changes; 0 where it has none.
+#[inline]
+pub(crate) fn version(class: &Owned) -> u32 {
+    // SAFETY: the caller passes a class, which is alive.
+    unsafe { (*class.as_ptr().cast::<ffi::PyTypeObject>()).tp_version_tag }
+}
+
+/// A function of Python code, and the code that it had.
+pub(crate) struct Function {
+    function: Owned,
+    code: Owned,
+}
+
+impl Function {
+    /// The function; nothing where the object is none.
+    pub(crate) fn of(object: Owned) -> Option<Self> {
+        // SAFETY: the object is alive; the code of a function is borrowed from it.
+        let code = unsafe {
+            if ffi::PyFunction_Check(object.as_ptr()) == 0 {
+                return None;
+            }
+            NonNull::new(ffi::PyFunction_GetCode(object.as_ptr())).map(|code| Owned::from_borrowed(code))
+        };
+        Some(Self { function: object, code: code? })
+    }
+
+    /// The code that it had.
+    pub(crate) fn code(&self) -> &Owned {
+        &self.code
+    }
+
+    /// The function.
+    pub(crate) fn object(&self) -> &Owned {
+        &self.function
+    }
+
+    /// Whether it has that code still.
+    #[inline]
+    pub(crate) fn is_unchanged(&self) -> bool {
+        // SAFETY: a function, which is alive.
+        unsafe { ffi::PyFunction_GetCode(self.function.as_ptr()) == self.code.as_ptr() }
+    }
+}
