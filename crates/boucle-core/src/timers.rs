@@ -149,8 +149,11 @@ impl<T> Timers<T> {
         let node = self.heap.swap_remove(position);
         if position < self.heap.len() {
             // The node that filled the gap may belong further up or further down.
-            self.sift_up(position);
-            self.sift_down(position);
+            if position > 0 && self.heap[position].before(&self.heap[(position - 1) / ARITY]) {
+                self.sift_up(position);
+            } else {
+                self.sift_down(position);
+            }
         }
         let slot = &mut self.slots[node.slot as usize];
         slot.generation = slot.generation.wrapping_add(1);
@@ -162,40 +165,48 @@ impl<T> Timers<T> {
         (node.deadline, item)
     }
 
+    /// Moves the node at `position` up to where it belongs. Nodes move into the hole that it leaves.
     fn sift_up(&mut self, mut position: usize) {
+        let node = self.heap[position];
         while position > 0 {
             let parent = (position - 1) / ARITY;
-            if !self.heap[position].before(&self.heap[parent]) {
+            let above = self.heap[parent];
+            if !node.before(&above) {
                 break;
             }
-            self.heap.swap(position, parent);
-            self.note_position(position);
+            self.put(position, above);
             position = parent;
         }
-        self.note_position(position);
+        self.put(position, node);
     }
 
+    /// The same, down.
     fn sift_down(&mut self, mut position: usize) {
+        let node = self.heap[position];
         loop {
             let first = position * ARITY + 1;
-            let children = first..self.heap.len().min(first + ARITY);
-            let Some(least) = children.reduce(|a, b| if self.heap[b].before(&self.heap[a]) { b } else { a }) else {
-                break;
-            };
-            if !self.heap[least].before(&self.heap[position]) {
+            let end = self.heap.len().min(first + ARITY);
+            let Some((one, others)) = self.heap.get(first..end).and_then(<[Node]>::split_first) else { break };
+            let (mut least, mut at) = (*one, first);
+            for (index, other) in others.iter().enumerate() {
+                if other.before(&least) {
+                    (least, at) = (*other, first + 1 + index);
+                }
+            }
+            if !least.before(&node) {
                 break;
             }
-            self.heap.swap(position, least);
-            self.note_position(position);
-            position = least;
+            self.put(position, least);
+            position = at;
         }
-        self.note_position(position);
+        self.put(position, node);
     }
 
-    /// Tells the slot of the node at `position` where its node stands.
-    fn note_position(&mut self, position: usize) {
-        let slot = self.heap[position].slot as usize;
-        if let State::Pending { position: place, .. } = &mut self.slots[slot].state {
+    /// Writes a node to a place of the heap, and to its slot where it stands.
+    #[inline]
+    fn put(&mut self, position: usize, node: Node) {
+        self.heap[position] = node;
+        if let State::Pending { position: place, .. } = &mut self.slots[node.slot as usize].state {
             *place = position as u32;
         }
     }
