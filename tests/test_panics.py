@@ -403,15 +403,18 @@ def test_every_guard_of_the_sources_is_tested():
         for param in attributes(kind)
     }
     named, computed, by_macro = set(), set(), set()
-    for path in (ROOT / "crates" / "boucle-python" / "src").rglob("*.rs"):
-        text = path.read_text()
+    slots = {"init": "__init__", "set_attribute": "__setattr__", "send": "am_send"}
+    sources = [path.read_text() for path in (ROOT / "crates" / "boucle-python" / "src").rglob("*.rs")]
+    # `coroutine_class!` gives its guards to each class that it is used for.
+    coroutines = set(re.findall(r"\bcoroutine_class!\(\s*(\w+),", "\n".join(sources)))
+    assert coroutines
+    for text in sources:
         for first_argument in re.findall(r"\bguard(?:_infallible)?\(\s*([^,|]+),", text):
             (named if first_argument.startswith('"') else computed).add(first_argument.strip('"'))
-        for owner, name in re.findall(r"\b(?:method|getter|setter|unary)!\(\s*(\w+),\s*\"(\w+)\"", text):
-            by_macro.add(f"{owner}.{name}")
-        slots = {"init": "__init__", "set_attribute": "__setattr__", "send": "am_send"}
-        for macro, owner in re.findall(r"\b(init|set_attribute|send)!\((\w+),", text):
-            by_macro.add(f"{owner}.{slots[macro]}")
+        for owner, name in re.findall(r"\b(?:method|getter|setter|unary)!\(\s*(\$?\w+),\s*\"(\w+)\"", text):
+            by_macro.update(f"{owner}.{name}" for owner in (coroutines if owner == "$class" else [owner]))
+        for macro, owner in re.findall(r"\b(init|set_attribute|send)!\((\$?\w+),", text):
+            by_macro.update(f"{owner}.{slots[macro]}" for owner in (coroutines if owner == "$class" else [owner]))
     # The documentation of a macro.
     by_macro.discard("Class.name")
     assert by_hand <= named | by_macro
