@@ -5,11 +5,19 @@ import asyncio
 from workloads import workload
 
 
-@workload("Queue, one puts and one gets", 50_000)
+@workload("Queue of 100, one puts and one gets", 50_000)
 def queue(loop, operations, stopwatch):
-    """A producer and a consumer of a queue that holds 100."""
-    line = asyncio.Queue(100)
+    """A producer and a consumer of a queue that holds 100: one waits for the other twice in a hundred operations."""
+    _pass_on(asyncio.Queue(100), loop, operations, stopwatch)
 
+
+@workload("Queue of one, the same", 20_000)
+def queue_of_one(loop, operations, stopwatch):
+    """As before, and each waits for the other each time."""
+    _pass_on(asyncio.Queue(1), loop, operations, stopwatch)
+
+
+def _pass_on(line, loop, operations, stopwatch):
     async def produce():
         for number in range(operations):
             await line.put(number)
