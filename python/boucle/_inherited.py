@@ -13,6 +13,10 @@ import types
 import warnings
 from asyncio import base_events, selector_events, unix_events
 
+_Socket, _accept = socket.socket, socket.socket.accept
+# Somebody may put others in their places later, or have done so before this module was imported.
+_is_original = getattr(_accept, "__globals__", None) is vars(socket)
+
 _Selecting = selector_events.BaseSelectorEventLoop
 _Unix = unix_events._UnixSelectorEventLoop
 
@@ -51,7 +55,8 @@ class Serving:
 
         Written anew: asyncio's asks the socket until it raises an exception.
         """
-        if self._debug or type(sock) is not socket.socket or sock.gettimeout() != 0:
+        is_original = _is_original and type(sock) is _Socket and _Socket.accept is _accept
+        if self._debug or not is_original or sock.gettimeout() != 0:
             return _Selecting._accept_connection(self, protocol_factory, sock, sslcontext, server, backlog, *timeouts)
         for _ in range(backlog + _attempts_for_no_backlog()):
             try:

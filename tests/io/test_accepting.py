@@ -182,3 +182,78 @@ def test_only_a_socket_of_exactly_pythons_class_is_accepted_from():
     loop = boucle.new_event_loop()
     with contextlib.closing(loop), Own() as listener, pytest.raises(TypeError, match="exactly"):
         loop._accept(listener)
+
+
+@pytest.mark.parametrize("name", ["connect", "accept", "getpeername"])
+def test_a_method_that_somebody_has_put_into_the_class_is_called(loop, name, monkeypatch):
+    # pytest-socket does so with connect, to allow some hosts only.
+    called, original = [], getattr(socket.socket, name)
+
+    def method(sock, *args):
+        called.append(args)
+        return original(sock, *args)
+
+    async def main():
+        server = await loop.create_server(Closing, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        monkeypatch.setattr(socket.socket, name, method)
+        transport, _ = await loop.create_connection(asyncio.Protocol, *address)
+        while not called:
+            await asyncio.sleep(0)
+        monkeypatch.undo()
+        assert called[0] == ((address,) if name == "connect" else ())
+        transport.close()
+        server.close()
+        await server.wait_closed()
+
+    loop.run_until_complete(main())
+
+
+def test_a_listening_socket_of_a_class_that_took_sockets_place_is_accepted_from(loop, monkeypatch):
+    class Own(socket.socket):
+        pass
+
+    async def main():
+        monkeypatch.setattr(socket, "socket", Own)
+        server = await loop.create_server(Closing, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        assert await reader.read() == b""
+        writer.close()
+        server.close()
+        await server.wait_closed()
+
+    loop.run_until_complete(main())
+
+
+REPLACED_BEFORE = """
+import asyncio, socket
+
+called = []
+
+def replace(name):
+    original = getattr(socket.socket, name)
+    def method(sock, *args):
+        called.append(name)
+        return original(sock, *args)
+    setattr(socket.socket, name, method)
+
+replace("accept")
+replace("connect")
+import boucle
+
+async def main():
+    server = await asyncio.start_server(lambda reader, writer: writer.close(), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+    assert await reader.read() == b""
+    writer.close()
+    server.close()
+
+boucle.run(main())
+print(*called)
+"""
+
+
+def test_a_method_that_was_replaced_before_boucle_was_imported_is_called():
+    finished = run_python("-c", REPLACED_BEFORE)
+    # Until there is nothing more to accept.
+    assert (finished.stdout, finished.stderr) == ("connect accept accept\n", "")

@@ -110,6 +110,10 @@ pub(crate) struct Imports {
     pub(crate) socket_protocol: Owned,
     /// `asyncio.BaseEventLoop._ensure_resolved`.
     pub(crate) ensure_resolved: Owned,
+    /// Methods that `socket.socket` has from C and that system calls stand in for, unless somebody has put others in their place.
+    pub(crate) socket_connect: Owned,
+    pub(crate) socket_getsockname: Owned,
+    pub(crate) socket_getpeername: Owned,
     /// `weakref.WeakValueDictionary`, the class of the references in it, and what makes one without its Python code.
     pub(crate) weak_dictionary: Owned,
     pub(crate) keyed_reference: Owned,
@@ -186,6 +190,9 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         socket_type: reader_of("type")?,
         socket_protocol: reader_of("proto")?,
         ensure_resolved: base_events.getattr("BaseEventLoop")?.getattr("_ensure_resolved")?.into(),
+        socket_connect: native_socket.getattr("connect")?.into(),
+        socket_getsockname: native_socket.getattr("getsockname")?.into(),
+        socket_getpeername: native_socket.getattr("getpeername")?.into(),
         weak_dictionary: weakref.getattr("WeakValueDictionary")?.into(),
         keyed_reference: weakref.getattr("KeyedRef")?.into(),
         make_reference: weakref.getattr("ref")?.getattr("__new__")?.into(),

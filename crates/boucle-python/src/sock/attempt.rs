@@ -204,7 +204,7 @@ pub(super) fn needs_resolving(py: Python<'_>, this: This<'_, SocketOperation>, s
     if !this.is_plain.get() || plain::resolves_in_its_own_way(py, &owner)? {
         return Ok(true);
     }
-    this.numbers.set(plain::numbers(py, family, &address));
+    this.numbers.set(plain::numbers(py, family, &address)?);
     Ok(this.numbers.get().is_none())
 }
 

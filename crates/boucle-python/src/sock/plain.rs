@@ -1,7 +1,8 @@
 //! Sockets of exactly Python's class: what their methods do, without the class's own Python code and without exceptions
 //! that only say "not now".
 //!
-//! A program can tell nothing apart: what is audited is audited, and an error is the one that the method would raise.
+//! A program can tell nothing apart: what is audited is audited, an error is the one that the method would raise, and a method
+//! that somebody has put in the place of Python's is called.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
@@ -41,13 +42,21 @@ pub(super) fn resolves_in_its_own_way(py: Python<'_>, owner: &Owned) -> Result<b
     Ok(function.is_none_or(|function| !function.is(imports::get(py).ensure_resolved.any(py))))
 }
 
-/// The address that a tuple names, where resolving it would give an equal tuple.
-pub(super) fn numbers(py: Python<'_>, family: i32, address: &Owned) -> Option<SocketAddr> {
-    let parts = address.any(py).cast_exact::<PyTuple>().ok()?.len();
-    match addresses::parse(py, Family::of(family), address)? {
-        v4 @ SocketAddr::V4(_) => Some(v4),
-        SocketAddr::V6(v6) => (parts == 4 && v6.flowinfo() == 0).then_some(v6.into()),
+/// Whether a method of the class is Python's.
+fn is_pythons(py: Python<'_>, name: &Bound<'_, PyString>, original: &Owned) -> Result<bool> {
+    Ok(imports::get(py).socket.any(py).getattr(name)?.is(original.any(py)))
+}
+
+/// The address that a tuple names, where resolving it would give an equal tuple, and the socket's own method is Python's.
+pub(super) fn numbers(py: Python<'_>, family: i32, address: &Owned) -> Result<Option<SocketAddr>> {
+    if !is_pythons(py, intern!(py, "connect"), &imports::get(py).socket_connect)? {
+        return Ok(None);
     }
+    let parts = address.any(py).cast_exact::<PyTuple>().map_or(0, |tuple| tuple.len());
+    Ok(match addresses::parse(py, Family::of(family), address) {
+        Some(SocketAddr::V6(v6)) if parts != 4 || v6.flowinfo() != 0 => None,
+        numbers => numbers,
+    })
 }
 
 /// `sock.connect(address)`. Nothing says that the connection is under way.
@@ -60,16 +69,23 @@ pub(super) fn connect(py: Python<'_>, sock: &Owned, address: &Owned, numbers: &S
 
 /// `sock.getsockname()` of a socket that has this descriptor. Nothing where its method has to say it.
 pub(crate) fn own_name(py: Python<'_>, sock: &Owned, fd: RawFd) -> Result<Option<Owned>> {
-    name(py, sock, || socket::own_address(fd))
+    let is_pythons = is_pythons(py, intern!(py, "getsockname"), &imports::get(py).socket_getsockname)?;
+    name(py, sock, is_pythons, || socket::own_address(fd))
 }
 
 /// `sock.getpeername()` likewise.
 pub(crate) fn peer_name(py: Python<'_>, sock: &Owned, fd: RawFd) -> Result<Option<Owned>> {
-    name(py, sock, || socket::peer_address(fd))
+    let is_pythons = is_pythons(py, intern!(py, "getpeername"), &imports::get(py).socket_getpeername)?;
+    name(py, sock, is_pythons, || socket::peer_address(fd))
 }
 
-fn name(py: Python<'_>, sock: &Owned, ask: impl FnOnce() -> Option<SocketAddr>) -> Result<Option<Owned>> {
-    if !is_socket(py, sock) {
+fn name(
+    py: Python<'_>,
+    sock: &Owned,
+    is_pythons: bool,
+    ask: impl FnOnce() -> Option<SocketAddr>,
+) -> Result<Option<Owned>> {
+    if !is_pythons || !is_socket(py, sock) {
         return Ok(None);
     }
     ask().filter(is_writable).map(|address| addresses::format(py, address)).transpose()
