@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import boucle
+import boucle._recording
 from conftest import ROOT, run_boucle, run_python
 
 PROGRAM = """
@@ -206,7 +207,7 @@ except PermissionError:
 """
         with running(PROGRAM, "nothing") as pid:
             (path,) = descriptors(pid)
-            result = run_python("-c", look.replace("import os, sys", "import boucle, os, sys", 1), pid, path)
+            result = run_python("-c", look.replace("import os, sys", "import os, sys, boucle._recording", 1), pid, path)
         expected = f"process {pid} belongs to another user: only that user and root may look into it\nclosed\n"
         assert (result.stdout, result.stderr) == (expected, "")
 

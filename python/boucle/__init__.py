@@ -10,27 +10,57 @@ To run a program on it, and to see what ran:
     boucle.watch()                                              who blocks the loop, while it does
 """
 
-from . import asgi
+import atexit
+import importlib
+import os
+
+from . import _boucle
 from ._boucle import Future, Task, __version__
 from ._launch import EventLoopPolicy, install, run
 from ._loop import Loop, new_event_loop
-from ._recording import (
-    Chronology,
-    Congestion,
-    HeldPlace,
-    Lint,
-    Place,
-    Share,
-    Starvation,
-    Step,
-    Victim,
-    load,
-    record,
-)
-from ._statistics import follow
 from ._tasks import make_visible
-from ._watching import Incident, annotate, watch
-from ._watching import start as _start_watching
+
+TYPE_CHECKING = False  # for type checkers it is true: typing itself would take longer to import than all of this
+if TYPE_CHECKING:
+    from . import asgi
+    from . import metrics as metrics
+    from ._recording import (
+        Chronology,
+        Congestion,
+        HeldPlace,
+        Lint,
+        Place,
+        Share,
+        Starvation,
+        Step,
+        Victim,
+        load,
+        record,
+    )
+    from ._watching import Incident, annotate, watch
+
+_IMPORTED_LATER = {
+    "Chronology": "_recording",
+    "Congestion": "_recording",
+    "HeldPlace": "_recording",
+    "Incident": "_watching",
+    "Lint": "_recording",
+    "Place": "_recording",
+    "Share": "_recording",
+    "Starvation": "_recording",
+    "Step": "_recording",
+    "Victim": "_recording",
+    "annotate": "_watching",
+    "asgi": None,
+    "load": "_recording",
+    "metrics": None,
+    "record": "_recording",
+    "watch": "_watching",
+}
+"""What a program that only runs does without, and the module that has it; None for a module.
+
+It is imported when somebody asks for it: this took as long as the start of the interpreter.
+"""
 
 __all__ = [
     "Chronology",
@@ -73,7 +103,27 @@ def unload_ipython_extension(shell):
     unload(shell)
 
 
+def __getattr__(name):
+    if name not in _IMPORTED_LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = _IMPORTED_LATER[name]
+    imported = importlib.import_module(f".{module or name}", __name__)
+    value = globals()[name] = getattr(imported, name) if module else imported
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_IMPORTED_LATER})
+
+
 make_visible()
-follow(Loop)
-_start_watching()
-del make_visible, follow, _start_watching
+if os.environ.get("BOUCLE_STATS"):
+    from ._statistics import follow
+
+    follow(Loop)
+    del follow
+# A thread that wants the GIL must not be left when the interpreter ends.
+atexit.register(_boucle._suspend_watchdog)
+if _boucle.watch_threshold is not None:
+    __getattr__("watch")(_boucle.watch_threshold)
+del atexit, make_visible

@@ -12,6 +12,8 @@ import signal
 import weakref
 from asyncio import events
 
+from . import _boucle
+
 _loops: weakref.WeakSet[asyncio.AbstractEventLoop] = weakref.WeakSet()
 
 
@@ -40,3 +42,9 @@ def _after_in_child():
 
 
 os.register_at_fork(before=_before, after_in_child=_after_in_child)
+# The watchdog's threads end before a fork, and start again with a later step.
+os.register_at_fork(
+    before=_boucle._suspend_watchdog,
+    after_in_parent=lambda: _boucle._resume_watchdog(False),
+    after_in_child=lambda: _boucle._resume_watchdog(True),
+)

@@ -1,12 +1,11 @@
 """Ways to start a program on a boucle loop from Python code."""
 
 import asyncio
+import os
 import sys
 import warnings
 
 from ._loop import new_event_loop
-from ._recording import check_can_save
-from ._recording import record as recorded
 
 with warnings.catch_warnings():
     # Policies are on their way out of asyncio. While they exist they are how a whole process changes its loop.
@@ -31,6 +30,9 @@ def run(main, *, debug=None, record=None):
     With record, the name of a file, its chronology is saved there, also when the coroutine raises: see Chronology.save.
     """
     if record is not None:
+        from ._recording import check_can_save
+        from ._recording import record as recorded
+
         check_can_save(record)
         recording = recorded()
         try:
@@ -49,3 +51,12 @@ def run(main, *, debug=None, record=None):
         return asyncio.run(main, debug=debug)
     finally:
         asyncio.set_event_loop_policy(former)
+
+
+def running_program():
+    """What runs, as a person would name it."""
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return f"-m {spec.name.removesuffix('.__main__')}"
+    return os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "interactive"

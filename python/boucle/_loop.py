@@ -8,6 +8,7 @@ structures that inherited code reaches for (``_ready``, ``_scheduled``, ``_selec
 """
 
 import asyncio
+import functools
 import inspect
 import signal
 import socket
@@ -17,7 +18,7 @@ import weakref
 from asyncio import events, format_helpers
 from asyncio.log import logger
 
-from . import _boucle, _forking, metrics
+from . import _boucle, _forking
 from ._addresses import Addresses
 from ._children import Children
 from ._inherited import Inherited
@@ -25,8 +26,11 @@ from ._sendfile import Sendfile
 from ._standins import Ready, Scheduled, Selector
 from ._tls import TLS
 
-# Newer versions show the arguments of a callback in debug mode only.
-_DEBUG_SHOWS_MORE = "debug" in inspect.signature(format_helpers._format_callback_source).parameters
+
+@functools.cache
+def _debug_shows_more():
+    """Whether this version shows the arguments of a callback in debug mode only, as newer ones do."""
+    return "debug" in inspect.signature(format_helpers._format_callback_source).parameters
 
 
 class Loop(_boucle.LoopCore, Addresses, Children, Sendfile, TLS, Inherited, asyncio.BaseEventLoop):
@@ -94,6 +98,8 @@ class Loop(_boucle.LoopCore, Addresses, Children, Sendfile, TLS, Inherited, asyn
 
         Raises ValueError if the recorder is off (BOUCLE_RECORD=0).
         """
+        from . import metrics
+
         return metrics.of_loop(self)
 
     # Signals. A signal may be taken by any thread, and the kernel then leaves a sleeping loop asleep. So during every
@@ -155,7 +161,7 @@ class Loop(_boucle.LoopCore, Addresses, Children, Sendfile, TLS, Inherited, asyn
 
     def _callback_failed(self, handle, exception):
         """A callback raised: tell the exception handler, as asyncio's Handle._run does."""
-        options = {"debug": self._debug} if _DEBUG_SHOWS_MORE else {}
+        options = {"debug": self._debug} if _debug_shows_more() else {}
         callback = format_helpers._format_callback_source(handle._callback, handle._args, **options)
         context = {"message": f"Exception in callback {callback}", "exception": exception, "handle": handle}
         if handle._source_traceback:

@@ -4,9 +4,9 @@ import dataclasses
 import json
 import os
 import shutil
-import sys
 
 from . import _boucle, _sources
+from ._launch import running_program
 from ._watching import DEFAULT_THRESHOLD, sampling
 
 
@@ -307,7 +307,7 @@ class record(Chronology):  # noqa: N801, used like a function
             return self._native
         if self._recording is None:
             raise RuntimeError("nothing was recorded yet: use `with boucle.record() as chronology`")
-        return self._recording.chronology(self._program or _running_program())
+        return self._recording.chronology(self._program or running_program())
 
 
 def load(path, *, threshold=DEFAULT_THRESHOLD):
@@ -328,15 +328,6 @@ def snapshot(pid, *, last=10.0, threshold=DEFAULT_THRESHOLD):
     nothing to show.
     """
     return Chronology(_boucle.snapshot(pid, last), threshold)
-
-
-def _running_program():
-    """What runs, as a person would name it."""
-    main = sys.modules.get("__main__")
-    spec = getattr(main, "__spec__", None)
-    if spec is not None:
-        return f"-m {spec.name.removesuffix('.__main__')}"
-    return os.path.basename(sys.argv[0]) if sys.argv and sys.argv[0] else "interactive"
 
 
 def _starvation(row):

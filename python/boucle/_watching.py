@@ -9,7 +9,6 @@ it is. Where there is no handler, the lines on stderr are all there is.
 """
 
 import asyncio
-import atexit
 import contextlib
 import contextvars
 import dataclasses
@@ -20,6 +19,7 @@ import time
 from asyncio import futures
 
 from . import _boucle
+from ._loop import Loop
 
 logger = logging.getLogger("boucle")
 
@@ -279,17 +279,4 @@ def _task_of(item):
     return None
 
 
-def start():
-    """Prepare the watchdog; with ``BOUCLE_WATCH`` set, watch."""
-    from ._loop import Loop
-
-    _boucle._set_watchdog_face(sys.modules[__name__], Loop.run_forever.__code__)
-    # A thread that wants the GIL must not be left when the interpreter ends.
-    atexit.register(_boucle._suspend_watchdog)
-    os.register_at_fork(
-        before=_boucle._suspend_watchdog,
-        after_in_parent=lambda: _boucle._resume_watchdog(False),
-        after_in_child=lambda: _boucle._resume_watchdog(True),
-    )
-    if _boucle.watch_threshold is not None:
-        watch(_boucle.watch_threshold)
+_boucle._set_watchdog_face(sys.modules[__name__], Loop.run_forever.__code__)

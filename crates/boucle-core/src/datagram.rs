@@ -11,12 +11,6 @@ use rustix::net::{RecvFlags, SendFlags};
 use crate::socket::{Outcome, borrow};
 use crate::{Error, Result};
 
-/// The number of the family of IPv4.
-pub const IPV4: i32 = libc::AF_INET;
-
-/// The number of the family of IPv6.
-pub const IPV6: i32 = libc::AF_INET6;
-
 /// Receives one datagram into `buffer`, and says who sent it where that is an address of IP. What does not fit is lost.
 /// Never blocks, also where the socket would.
 pub fn receive_from(fd: RawFd, buffer: &mut [u8]) -> Result<(Outcome, Option<SocketAddr>)> {

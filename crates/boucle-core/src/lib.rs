@@ -20,6 +20,7 @@
 
 pub mod attendant;
 pub mod clock;
+pub mod connection;
 pub mod datagram;
 pub mod error;
 pub mod futex;

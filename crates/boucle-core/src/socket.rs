@@ -5,6 +5,7 @@
 
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
+use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, RawFd};
 
 use rustix::io::Errno;
@@ -23,6 +24,9 @@ pub const INET6: i32 = libc::AF_INET6;
 
 /// The number of the family of Unix sockets.
 pub const UNIX: i32 = libc::AF_UNIX;
+
+/// What says of a type of sockets that they do not block.
+pub const NON_BLOCKING: i32 = libc::SOCK_NONBLOCK;
 
 /// What became of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +70,16 @@ pub fn peer(fd: RawFd) -> Option<String> {
     let address = rustix::net::SocketAddrUnix::try_from(address).ok()?;
     let path = address.path_bytes()?;
     Some(String::from_utf8_lossy(path).into_owned())
+}
+
+/// The address of a socket's own end, where it is one of IP.
+pub fn own_address(fd: RawFd) -> Option<SocketAddr> {
+    rustix::net::getsockname(borrow(fd).ok()?).ok()?.try_into().ok()
+}
+
+/// The address of a socket's peer, where it is one of IP.
+pub fn peer_address(fd: RawFd) -> Option<SocketAddr> {
+    rustix::net::getpeername(borrow(fd).ok()?).ok()??.try_into().ok()
 }
 
 /// Whether a descriptor is a socket.

@@ -13,6 +13,7 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 
@@ -108,15 +109,15 @@ fn get(py: Python<'_>) -> &GilCell<Directory> {
 
 /// Finds out which folders hold code that is not the user's.
 pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
-    let paths = py.import("sysconfig")?.call_method0("get_paths")?;
     let mut folders = Vec::new();
-    for name in ["stdlib", "platstdlib", "purelib", "platlib"] {
-        if let Ok(folder) = paths.get_item(name)?.extract::<String>() {
-            folders.push(folder + "/");
-        }
-    }
     for folder in py.import("boucle")?.getattr("__path__")?.try_iter()? {
         folders.push(folder?.extract::<String>()? + "/");
+    }
+    // The folder of the standard library is that which asyncio came from: sysconfig would take longer to import than we do.
+    for folder in py.import("asyncio")?.getattr("__path__")?.try_iter()? {
+        if let Some(library) = Path::new(&folder?.extract::<String>()?).parent() {
+            folders.push(format!("{}/", library.display()));
+        }
     }
     LIBRARY_FOLDERS.set(folders).ok();
     DIRECTORY.set(py, GilCell::new(Directory::default()));

@@ -104,6 +104,22 @@ pub(crate) struct Imports {
     pub(crate) sol_socket: Owned,
     /// `socket.SO_ERROR`.
     pub(crate) so_error: Owned,
+    /// What reads the family, the type and the protocol of a socket, past the properties in Python that make enumerations.
+    pub(crate) socket_family: Owned,
+    pub(crate) socket_type: Owned,
+    pub(crate) socket_protocol: Owned,
+    /// `asyncio.BaseEventLoop._ensure_resolved`.
+    pub(crate) ensure_resolved: Owned,
+    /// Methods that `socket.socket` has from C and that system calls stand in for, unless somebody has put others in their place.
+    pub(crate) socket_connect: Owned,
+    pub(crate) socket_getsockname: Owned,
+    pub(crate) socket_getpeername: Owned,
+    /// `weakref.WeakValueDictionary`, the class of the references in it, and what makes one without its Python code.
+    pub(crate) weak_dictionary: Owned,
+    pub(crate) keyed_reference: Owned,
+    pub(crate) make_reference: Owned,
+    /// `sys.audit`.
+    pub(crate) audit: Owned,
 }
 
 static IMPORTS: GilOnce<Imports> = GilOnce::new();
@@ -116,6 +132,9 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     let base_tasks = py.import("asyncio.base_tasks")?;
     let events = py.import("asyncio.events")?;
     let socket = py.import("socket")?;
+    let weakref = py.import("weakref")?;
+    let native_socket = py.import("_socket")?.getattr("socket")?;
+    let reader_of = |name| Ok::<Owned, PyErr>(native_socket.getattr(name)?.getattr("__get__")?.into());
     let write_lines =
         py.import("asyncio.selector_events")?.getattr("_SelectorSocketTransport")?.getattr("writelines")?;
     let called: Vec<String> = write_lines.getattr("__code__")?.getattr("co_names")?.extract()?;
@@ -167,6 +186,17 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         getsockopt: PyString::intern(py, "getsockopt").into_any().into(),
         sol_socket: socket.getattr("SOL_SOCKET")?.into(),
         so_error: socket.getattr("SO_ERROR")?.into(),
+        socket_family: reader_of("family")?,
+        socket_type: reader_of("type")?,
+        socket_protocol: reader_of("proto")?,
+        ensure_resolved: base_events.getattr("BaseEventLoop")?.getattr("_ensure_resolved")?.into(),
+        socket_connect: native_socket.getattr("connect")?.into(),
+        socket_getsockname: native_socket.getattr("getsockname")?.into(),
+        socket_getpeername: native_socket.getattr("getpeername")?.into(),
+        weak_dictionary: weakref.getattr("WeakValueDictionary")?.into(),
+        keyed_reference: weakref.getattr("KeyedRef")?.into(),
+        make_reference: weakref.getattr("ref")?.getattr("__new__")?.into(),
+        audit: py.import("sys")?.getattr("audit")?.into(),
     };
     IMPORTS.set(py, imports);
     Ok(())

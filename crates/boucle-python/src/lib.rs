@@ -2,7 +2,7 @@
 //!
 //! * [`loop_core`]: the loop. [`handle`]: what it returns and runs. [`future`], [`task`]: what programs await.
 //! * [`transport`]: what connects protocols with descriptors. [`tls`]: TLS connections, over any transport.
-//! * [`sock`]: operations on sockets that the program keeps. [`coroutine`]: what makes an operation a coroutine.
+//! * [`addresses`]: those of IP, in both notations. [`sock`]: operations on sockets that the program keeps. [`coroutine`]: what makes an operation a coroutine.
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
 //! * [`stacks`]: where a running thread is, seen without the GIL.
 //! * [`chronology`]: a recorded run for Python. [`viewer`]: that of another process.
@@ -17,6 +17,7 @@
 
 #![allow(clippy::unnecessary_wraps, reason = "one macro makes slots of functions that raise and of those that do not")]
 
+mod addresses;
 mod chronology;
 mod coroutine;
 mod directory;

@@ -4,7 +4,7 @@
 //! `send`, can be thrown into and closed, and warns if nobody ever awaits it. It tries the call. Where that would block, it
 //! yields a future, and the descriptor's reader or writer tries again until the call goes through.
 //!
-//! [`attempt`] has the calls.
+//! [`attempt`] has the calls, [`plain`] those on sockets of exactly Python's class.
 //!
 //! # Invariants
 //!
@@ -13,8 +13,10 @@
 //! * A future in `awaited` or a coroutine in `delegate` is there while the operation waits, and at no other time.
 
 mod attempt;
+pub(crate) mod plain;
 
 use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -33,6 +35,7 @@ use crate::raw::call::{self, Sent};
 use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
 use crate::raw::freelist::Freelist;
 use crate::raw::{Args, Class, ObjectCell, Owned, Raised, Result, This, TypeCell, method, vector};
+use crate::transport::stream;
 
 /// What is done to the socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -97,6 +100,8 @@ pub(crate) struct SocketOperation {
     is_plain: Cell<bool>,
     /// Whether an address is being resolved.
     resolving: Cell<bool>,
+    /// The address to connect to, where it needs no resolving.
+    numbers: Cell<Option<SocketAddr>>,
     /// Whether a connection is under way: then readiness says how it ended.
     connecting: Cell<bool>,
     /// What `sock_sendall` sends, once it waits, and how much was sent.
@@ -208,7 +213,7 @@ fn start(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Sent> {
     let (Some(sock), Some(owner)) = (this.socket.get(), this.core.object().get()) else {
         return Ok(Sent::Returned(Owned::none(py)));
     };
-    let is_socket = sock.type_ptr().cast() == imports::get(py).socket.as_ptr();
+    let is_socket = plain::is_socket(py, &sock);
     if !is_socket {
         let check = py.import(intern!(py, "asyncio.base_events"))?.getattr(intern!(py, "_check_ssl_socket"))?;
         check.call1((sock.any(py),))?;
@@ -222,7 +227,7 @@ fn start(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Sent> {
         }
         this.is_plain.set(is_socket && never_blocks);
     }
-    if this.kind.get() == Kind::Connect && attempt::needs_resolving(py, &sock)? {
+    if this.kind.get() == Kind::Connect && attempt::needs_resolving(py, this, &sock)? {
         let address = this.first.get().unwrap_or_else(|| Owned::none(py));
         let coroutine = owner.any(py).call_method1(intern!(py, "_resolve_for"), (sock.any(py), address.any(py)))?;
         drop(this.delegate.replace(Some(coroutine.into())));
@@ -268,9 +273,7 @@ fn may_be_a_transports(py: Python<'_>, this: This<'_, SocketOperation>, owner: &
     if this.core.with(|core| watch::is_native(core, number)) != Some(false) {
         return Ok(true);
     }
-    // The dictionary behind one of weak references.
-    let transports = owner.any(py).getattr(intern!(py, "_transports"))?.getattr(intern!(py, "data"))?;
-    Ok(transports.contains(fd.any(py))?)
+    stream::is_known(py, owner, fd)
 }
 
 /// A step after the first: asks what is awaited.
@@ -397,6 +400,7 @@ pub(crate) fn methods() -> Vec<ffi::PyMethodDef> {
         method!(LoopCore, "sock_recv_into", args sock_recv_into, "sock_recv_into($self, sock, buf)\n--\n\nReceive into a buffer. Returns how many bytes."),
         method!(LoopCore, "sock_sendall", args sock_sendall, "sock_sendall($self, sock, data)\n--\n\nSend all of it."),
         method!(LoopCore, "sock_connect", args sock_connect, "sock_connect($self, sock, address)\n--\n\nConnect the socket."),
+        method!(LoopCore, "_accept", args plain::accept, "_accept($self, sock, /)\n--\n\nThe next connection of a listening socket that does not block, and its peer; None where there is none."),
         method!(LoopCore, "sock_accept", args sock_accept, "sock_accept($self, sock)\n--\n\nAccept a connection: (socket, address)."),
         #[cfg(Py_3_11)]
         method!(LoopCore, "sock_recvfrom", args sock_recvfrom, "sock_recvfrom($self, sock, bufsize)\n--\n\nReceive a datagram: (bytes, address)."),

@@ -27,7 +27,7 @@ pub(crate) fn introduce(py: Python<'_>) {
 }
 
 fn running_program(py: Python<'_>) -> PyResult<String> {
-    py.import("boucle._recording")?.call_method0("_running_program")?.extract()
+    py.import("boucle._launch")?.call_method0("running_program")?.extract()
 }
 
 /// The last of what another process ran.

@@ -10,7 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyMemoryView, PySlice, PyTuple};
 
-use super::{Kind, SocketOperation};
+use super::{Kind, SocketOperation, plain};
 use crate::errors::to_py_err;
 use crate::imports;
 use crate::raw::bytes::{self, Buffer};
@@ -194,15 +194,24 @@ fn whole(py: Python<'_>, data: &Owned) -> Result<Option<Buffer>> {
     }
 }
 
-/// Whether an address for the socket may be a name.
-pub(super) fn needs_resolving(py: Python<'_>, sock: &Owned) -> Result<bool> {
-    let family: i32 = sock.any(py).getattr(intern!(py, "family"))?.extract()?;
-    Ok(family == socket::INET || family == socket::INET6)
+/// Whether an address for the socket may be a name. One that is a number, and as asyncio would write it, is not resolved.
+pub(super) fn needs_resolving(py: Python<'_>, this: This<'_, SocketOperation>, sock: &Owned) -> Result<bool> {
+    let family = plain::family(py, sock)?;
+    if family != socket::INET && family != socket::INET6 {
+        return Ok(false);
+    }
+    let (Some(address), Some(owner)) = (this.first.get(), this.core.object().get()) else { return Ok(true) };
+    if !this.is_plain.get() || plain::resolves_in_its_own_way(py, &owner)? {
+        return Ok(true);
+    }
+    this.numbers.set(plain::numbers(py, family, &address)?);
+    Ok(this.numbers.get().is_none())
 }
 
 fn connect(py: Python<'_>, this: This<'_, SocketOperation>, sock: &Owned, address: &Owned) -> Result<Option<Owned>> {
     if !this.connecting.replace(true) {
-        return ask(py, sock, intern!(py, "connect"), &[address]);
+        let Some(numbers) = this.numbers.get() else { return ask(py, sock, intern!(py, "connect"), &[address]) };
+        return plain::connect(py, sock, address, &numbers);
     }
     // The interrupted call goes on in the kernel; the descriptor is writable when it has ended.
     let constants = imports::get(py);

@@ -29,6 +29,7 @@ use pyo3::{ffi, intern};
 use super::flow::Flow;
 use super::ties::{self, Tied, Ties};
 use super::{report, stream};
+use crate::addresses::Family;
 use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::loop_core::source::{Source, Watcher};
@@ -47,7 +48,7 @@ pub(crate) struct DatagramTransport {
     /// The only address that it sends to; false where there is none.
     address: ObjectCell,
     has_address: Cell<bool>,
-    family: Cell<address::Family>,
+    family: Cell<Family>,
     senders: address::Senders,
     receiver: address::Known,
     /// So many reports take one datagram: a look for more found nothing.
@@ -142,13 +143,13 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
         Some(extra) => extra.any(py).cast::<PyDict>().map_err(PyErr::from)?.copy()?,
         None => PyDict::new(py),
     };
-    stream::describe(py, &sock, &extra)?;
     let fd: RawFd = sock.any(py).call_method0(intern!(py, "fileno"))?.extract()?;
+    stream::describe(py, &sock, fd, &extra)?;
     let family: i32 = sock.any(py).getattr(intern!(py, "family"))?.extract()?;
     let has_address = address.as_ref().map_or(Ok(false), |address| address.any(py).is_truthy())?;
     let object = DATAGRAMS.make_collected(py, DatagramTransport::default)?;
     let Some(this) = This::<DatagramTransport>::exactly(&object) else { return Ok(object) };
-    this.family.set(address::Family::of(family));
+    this.family.set(Family::of(family));
     drop((this.extra.replace(Some(extra.into_any().into())), this.address.replace(address)));
     this.has_address.set(has_address);
     ties::tie(py, core, this, sock, fd, protocol)?;

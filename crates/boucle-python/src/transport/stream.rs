@@ -41,7 +41,8 @@ use crate::raw::bytes::Bytes;
 use crate::raw::call::copy_context;
 use crate::raw::class::{Attributes, Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
 use crate::raw::freelist::Freelist;
-use crate::raw::{Args, Class, ObjectCell, Owned, Result, This, TypeCell, unary};
+use crate::raw::{Args, Class, ObjectCell, Owned, Result, This, TypeCell, unary, vector};
+use crate::sock::plain;
 use crate::witness;
 
 /// A connected stream socket and its protocol.
@@ -170,14 +171,19 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
     let [Some(sock), Some(protocol), waiter, extra, server] = args.named(py, "_make_socket_transport", names)? else {
         return Err(PyTypeError::new_err("_make_socket_transport() needs a socket and a protocol").into());
     };
-    core.to_owned().any(py).call_method1(intern!(py, "_ensure_fd_no_transport"), (sock.any(py),))?;
+    let owner = core.to_owned();
+    let number = vector::method(py, &sock, &imports::get(py).fileno, &[])?;
+    // asyncio's method says which transport has the descriptor, if one does.
+    if !plain::is_socket(py, &sock) || is_known(py, &owner, &number)? {
+        owner.any(py).call_method1(intern!(py, "_ensure_fd_no_transport"), (sock.any(py),))?;
+    }
     let extra = match extra {
         Some(extra) => extra.any(py).cast::<PyDict>().map_err(PyErr::from)?.copy()?,
         None => PyDict::new(py),
     };
-    describe(py, &sock, &extra)?;
-    let fd: RawFd = sock.any(py).call_method0(intern!(py, "fileno"))?.extract()?;
-    let family: i32 = sock.any(py).getattr(intern!(py, "family"))?.extract()?;
+    let fd: RawFd = number.any(py).extract()?;
+    let family = plain::family(py, &sock)?;
+    describe(py, &sock, fd, &extra)?;
     let context = copy_context(py)?;
     let object = STREAMS.make_collected(py, StreamTransport::default)?;
     let Some(this) = This::<StreamTransport>::exactly(&object) else { return Ok(object) };
@@ -201,14 +207,35 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
     if let Some(server) = this.server.get() {
         attach(py, &server, &object)?;
     }
-    let transports = core.to_owned().any(py).getattr(intern!(py, "_transports"))?;
-    transports.set_item(fd, object.any(py))?;
+    remember(py, &owner, &number, &object)?;
     start(py, core, this, &protocol, waiter.as_ref())?;
     Ok(object)
 }
 
+/// Enters a transport in the loop's dictionary: as `transports[fd] = transport` does, without its Python code.
+fn remember(py: Python<'_>, owner: &Owned, fd: &Owned, transport: &Owned) -> Result<()> {
+    let constants = imports::get(py);
+    let transports = owner.any(py).getattr(intern!(py, "_transports"))?;
+    let is_iterated_over = || transports.getattr(intern!(py, "_pending_removals"))?.is_truthy();
+    if !transports.get_type().is(constants.weak_dictionary.any(py)) || is_iterated_over()? {
+        transports.set_item(fd.any(py), transport.any(py))?;
+        return Ok(());
+    }
+    let remove: Owned = transports.getattr(intern!(py, "_remove"))?.into();
+    let reference = vector::call(py, &constants.make_reference, &[&constants.keyed_reference, transport, &remove])?;
+    reference.any(py).setattr(intern!(py, "key"), fd.any(py))?;
+    transports.getattr(intern!(py, "data"))?.set_item(fd.any(py), reference.any(py))?;
+    Ok(())
+}
+
+/// Whether a transport of this descriptor is known to the loop: in the dictionary behind one of weak references.
+pub(crate) fn is_known(py: Python<'_>, owner: &Owned, fd: &Owned) -> Result<bool> {
+    let transports = owner.any(py).getattr(intern!(py, "_transports"))?.getattr(intern!(py, "data"))?;
+    Ok(transports.contains(fd.any(py))?)
+}
+
 /// Fills in what `get_extra_info` answers, as asyncio does.
-pub(super) fn describe(py: Python<'_>, sock: &Owned, extra: &Bound<'_, PyDict>) -> Result<()> {
+pub(super) fn describe(py: Python<'_>, sock: &Owned, fd: RawFd, extra: &Bound<'_, PyDict>) -> Result<()> {
     let shown = imports::get(py).transport_socket.any(py).call1((sock.any(py),))?;
     extra.set_item(intern!(py, "socket"), shown)?;
     let ask = |name| match sock.any(py).call_method0(name) {
@@ -219,9 +246,11 @@ pub(super) fn describe(py: Python<'_>, sock: &Owned, extra: &Bound<'_, PyDict>) 
         }
         Err(error) => Err(error),
     };
-    extra.set_item(intern!(py, "sockname"), ask(intern!(py, "getsockname"))?.any(py))?;
+    let own = plain::own_name(py, sock, fd)?.map_or_else(|| ask(intern!(py, "getsockname")), Ok)?;
+    extra.set_item(intern!(py, "sockname"), own.any(py))?;
     if !extra.contains(intern!(py, "peername"))? {
-        extra.set_item(intern!(py, "peername"), ask(intern!(py, "getpeername"))?.any(py))?;
+        let peer = plain::peer_name(py, sock, fd)?.map_or_else(|| ask(intern!(py, "getpeername")), Ok)?;
+        extra.set_item(intern!(py, "peername"), peer.any(py))?;
     }
     Ok(())
 }

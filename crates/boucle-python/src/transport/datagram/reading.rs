@@ -15,9 +15,10 @@ use boucle_core::socket::Outcome;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::address::{self, Family};
+use super::address;
 use super::writing::Failure;
 use super::{DatagramTransport, fail};
+use crate::addresses::Family;
 use crate::errors::to_py_err;
 use crate::imports;
 use crate::loop_core::LoopCore;

@@ -1,0 +1,126 @@
+//! Sockets of exactly Python's class: what their methods do, without the class's own Python code and without exceptions
+//! that only say "not now".
+//!
+//! A program can tell nothing apart: what is audited is audited, an error is the one that the method would raise, and a method
+//! that somebody has put in the place of Python's is called.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
+
+use boucle_core::{connection, socket};
+use pyo3::exceptions::PyTypeError;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyString, PyTuple};
+
+use crate::addresses::{self, Family};
+use crate::errors::to_py_err;
+use crate::imports;
+use crate::loop_core::LoopCore;
+use crate::raw::args::Arg;
+use crate::raw::{Args, Owned, Result, This, vector};
+
+/// Whether an object is exactly a `socket.socket`.
+pub(crate) fn is_socket(py: Python<'_>, sock: &Owned) -> bool {
+    sock.type_ptr().cast() == imports::get(py).socket.as_ptr()
+}
+
+/// The family of a socket, whatever its class.
+pub(crate) fn family(py: Python<'_>, sock: &Owned) -> Result<i32> {
+    let family = if is_socket(py, sock) {
+        vector::call(py, &imports::get(py).socket_family, &[sock])?
+    } else {
+        sock.any(py).getattr(intern!(py, "family"))?.into()
+    };
+    Ok(family.any(py).extract()?)
+}
+
+/// Whether somebody has put a method in the place of asyncio's that resolves addresses.
+pub(super) fn resolves_in_its_own_way(py: Python<'_>, owner: &Owned) -> Result<bool> {
+    let method = owner.any(py).getattr(intern!(py, "_ensure_resolved"))?;
+    let function = imports::attribute(&method, intern!(py, "__func__"))?;
+    Ok(function.is_none_or(|function| !function.is(imports::get(py).ensure_resolved.any(py))))
+}
+
+/// Whether a method of the class is Python's.
+fn is_pythons(py: Python<'_>, name: &Bound<'_, PyString>, original: &Owned) -> Result<bool> {
+    Ok(imports::get(py).socket.any(py).getattr(name)?.is(original.any(py)))
+}
+
+/// The address that a tuple names, where resolving it would give an equal tuple, and the socket's own method is Python's.
+pub(super) fn numbers(py: Python<'_>, family: i32, address: &Owned) -> Result<Option<SocketAddr>> {
+    if !is_pythons(py, intern!(py, "connect"), &imports::get(py).socket_connect)? {
+        return Ok(None);
+    }
+    let parts = address.any(py).cast_exact::<PyTuple>().map_or(0, |tuple| tuple.len());
+    Ok(match addresses::parse(py, Family::of(family), address) {
+        Some(SocketAddr::V6(v6)) if parts != 4 || v6.flowinfo() != 0 => None,
+        numbers => numbers,
+    })
+}
+
+/// `sock.connect(address)`. Nothing says that the connection is under way.
+pub(super) fn connect(py: Python<'_>, sock: &Owned, address: &Owned, numbers: &SocketAddr) -> Result<Option<Owned>> {
+    let event: Owned = PyString::intern(py, "socket.connect").into_any().into();
+    vector::call(py, &imports::get(py).audit, &[&event, sock, address])?;
+    let is_done = connection::connect(descriptor(py, sock)?, numbers).map_err(|error| to_py_err(&error))?;
+    Ok(is_done.then(|| Owned::none(py)))
+}
+
+/// `sock.getsockname()` of a socket that has this descriptor. Nothing where its method has to say it.
+pub(crate) fn own_name(py: Python<'_>, sock: &Owned, fd: RawFd) -> Result<Option<Owned>> {
+    let is_pythons = is_pythons(py, intern!(py, "getsockname"), &imports::get(py).socket_getsockname)?;
+    name(py, sock, is_pythons, || socket::own_address(fd))
+}
+
+/// `sock.getpeername()` likewise.
+pub(crate) fn peer_name(py: Python<'_>, sock: &Owned, fd: RawFd) -> Result<Option<Owned>> {
+    let is_pythons = is_pythons(py, intern!(py, "getpeername"), &imports::get(py).socket_getpeername)?;
+    name(py, sock, is_pythons, || socket::peer_address(fd))
+}
+
+fn name(
+    py: Python<'_>,
+    sock: &Owned,
+    is_pythons: bool,
+    ask: impl FnOnce() -> Option<SocketAddr>,
+) -> Result<Option<Owned>> {
+    if !is_pythons || !is_socket(py, sock) {
+        return Ok(None);
+    }
+    ask().filter(is_writable).map(|address| addresses::format(py, address)).transpose()
+}
+
+/// Whether we know how Python writes an address: the flow of IPv6 is the exception.
+fn is_writable(address: &SocketAddr) -> bool {
+    !matches!(address, SocketAddr::V6(v6) if v6.flowinfo() != 0)
+}
+
+fn descriptor(py: Python<'_>, sock: &Owned) -> Result<RawFd> {
+    Ok(vector::method(py, sock, &imports::get(py).fileno, &[])?.any(py).extract()?)
+}
+
+/// `_accept(sock)`: what `sock.accept()` returns, but that the new socket does not block. None where the call would block, was
+/// interrupted, or the peer has given up.
+pub(crate) fn accept(py: Python<'_>, _: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
+    let Some(sock) = args.get(0).map(Arg::to_owned).filter(|sock| args.count() == 1 && is_socket(py, sock)) else {
+        return Err(PyTypeError::new_err("_accept() takes a socket of exactly Python's class").into());
+    };
+    let accepted = connection::accept(descriptor(py, &sock)?).map_err(|error| to_py_err(&error))?;
+    let Some((connection, peer)) = accepted else { return Ok(Owned::none(py)) };
+    let constants = imports::get(py);
+    let kind: i32 = vector::call(py, &constants.socket_type, &[&sock])?.any(py).extract()?;
+    let family = vector::call(py, &constants.socket_family, &[&sock])?;
+    // The type says that it does not block, and Python takes that into account.
+    let kind: Owned = (kind | socket::NON_BLOCKING).into_pyobject(py).map_err(PyErr::from)?.into_any().into();
+    let protocol = vector::call(py, &constants.socket_protocol, &[&sock])?;
+    let number: Owned = connection.as_raw_fd().into_pyobject(py).map_err(PyErr::from)?.into_any().into();
+    let object = vector::call(py, &constants.socket, &[&family, &kind, &protocol, &number])?;
+    // It is the object's from here on.
+    let _number = connection.into_raw_fd();
+    let peer = match peer.filter(is_writable) {
+        Some(peer) => addresses::format(py, peer)?,
+        None => object.any(py).call_method0(intern!(py, "getpeername"))?.into(),
+    };
+    Ok((object.any(py), peer.any(py)).into_pyobject(py)?.into_any().into())
+}
