@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 
-.PHONY: help demo test soak lint tidy sanitize conformance test-downstream downstream cancel-stress stack-stress rounds bench bench-full check clean
+.PHONY: help demo test soak lint tidy sanitize conformance test-downstream downstream cancel-stress stack-stress rounds bench bench-full budget check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,10 @@ bench-full: ## all rows, 7 rounds, about half an hour; keeps the run in bench/re
 	@$(PYTHON) tools/environments.py build --python one --with bench
 	@$$($(PYTHON) tools/environments.py which) bench/run.py --keep
 	@$(PYTHON) bench/report.py
+
+budget: ## fail where an operation takes 5 % more instructions or system calls than bench/budget.json allows (UPDATE=1: write it)
+	@$(PYTHON) tools/environments.py build --python one --with bench
+	@$$($(PYTHON) tools/environments.py which) bench/budget.py $(if $(UPDATE),--update)
 
 check: tidy lint test sanitize ## everything that CI runs
 

@@ -1,21 +1,26 @@
 """Counting instructions: the evidence that a busy machine cannot touch.
 
-A workload runs under valgrind's callgrind in two sizes; the difference, divided by the operations between them, is what
-one operation costs without the start of the process and without its preparations. Counted is what runs in user space:
-a system call counts as nothing, however long the kernel takes, and so does a cache miss. Repeated runs differ by some
-instructions, since timers depend on the time and hashes on addresses.
+A workload runs twice in a process under valgrind's callgrind: a small run, after which Python and the loop have
+specialised what they specialise, and the one that is counted. Its stopwatch asks getppid() for the time, a call that
+nobody else makes, and callgrind writes a profile before each: the fourth is what lies between start and end of the
+second run, without the start of the process and without preparations. Divided by the operations, it is what one costs.
+
+Counted is what runs in user space: a system call counts as nothing, however long the kernel takes, and so does a cache
+miss. Repeated runs differ by some instructions, since timers depend on the time and hashes on addresses.
 """
 
-import os
-import re
+import collections
+import functools
 import shutil
 import tempfile
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from processes import Progress, WorkerError, end_all, work
+from processes import WorkerError, side_by_side, work
 
 RIVALS = ["boucle", "uvloop", "rloop"]
+
+COUNTED_PROFILE = 4
+"""The number of the profile that callgrind writes when the stopwatch of the second run stops."""
 
 
 def is_possible():
@@ -23,46 +28,57 @@ def is_possible():
     return shutil.which("valgrind") is not None
 
 
+def countable(workloads):
+    """Those whose instructions say something. What other processes and the kernel do is no part of a count."""
+    return [workload for workload in workloads if workload.counted and workload.section == "loop"]
+
+
 def count(competitors, workloads):
     """Instructions per operation, {benchmark: {loop: number}}, and what failed, {(benchmark, loop): why}."""
-    workloads = [workload for workload in workloads if workload.counted]
-    jobs = [(competitor, workload) for workload in workloads for competitor in competitors]
-    progress = Progress(len(jobs))
+    workloads = countable(workloads)
+    jobs = {
+        (workload.name, competitor.name): functools.partial(_per_operation, competitor, workload)
+        for workload in workloads
+        for competitor in competitors
+    }
+    numbers, failures = side_by_side(jobs)
     counts = {workload.name: {} for workload in workloads}
-    failures = {}
-    # Counts do not mind company, so all cores are used.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        futures = {pool.submit(_per_operation, *job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                competitor, workload = futures[future]
-                progress.says(f"{workload.name} on {competitor.name}")
-                try:
-                    counts[workload.name][competitor.name] = future.result()
-                except WorkerError as error:
-                    failures[workload.name, competitor.name] = str(error)
-        except KeyboardInterrupt:
-            # Or the pool would first do what is left.
-            pool.shutdown(wait=False, cancel_futures=True)
-            end_all()
-            raise
-    progress.ends()
+    for (workload, competitor), number in numbers.items():
+        counts[workload][competitor] = number
     return counts, failures
 
 
 def _per_operation(competitor, workload):
+    return sum(by_object(competitor, workload).values())
+
+
+def by_object(competitor, workload):
+    """Instructions per operation in each program and library, {path: number}. A call into another counts there."""
     few, many = workload.counted
-    return (_total(competitor, workload, many) - _total(competitor, workload, few)) / (many - few)
-
-
-def _total(competitor, workload, operations):
-    """Instructions of a whole process."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "counts"
-        valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
-        arguments = ["measure", competitor.name, workload.name, operations, "--cold"]
-        work(competitor, *arguments, under=valgrind, PYTHONHASHSEED="0")
-        total = re.search(r"^(?:totals|summary): (\d+)", out.read_text(), re.MULTILINE)
-    if total is None:
-        raise WorkerError("callgrind wrote no total")
-    return int(total.group(1))
+        options = ["--dump-before=getppid", "--dump-line=no", "--compress-strings=no"]
+        valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *options]
+        work(competitor, "count", competitor.name, workload.name, few, many, under=valgrind, PYTHONHASHSEED="0")
+        try:
+            profile = out.with_suffix(f".{COUNTED_PROFILE}").read_text(errors="replace")
+        except FileNotFoundError:
+            raise WorkerError("callgrind wrote no profile of what lies between two calls of getppid") from None
+    return {path: number / many for path, number in self_costs(profile.splitlines()).items()}
+
+
+def self_costs(lines):
+    """What a profile of callgrind says of each object: the instructions in its own functions."""
+    costs = collections.Counter()
+    where, is_of_call = "???", False
+    for line in lines:
+        if line.startswith("ob="):
+            where = line.removeprefix("ob=")
+        elif line.startswith("calls="):
+            # The next line is what the call cost, in whatever was called.
+            is_of_call = True
+        elif line[:1].isdigit() or line[:1] in ("+", "-", "*"):
+            if not is_of_call:
+                costs[where] += int(line.split()[1])
+            is_of_call = False
+    return costs

@@ -19,7 +19,6 @@ import importlib
 import importlib.util
 import json
 import os
-import select
 import shutil
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from pathlib import Path
 
 import certificate
 from loops import Competitor
-from processes import WorkerError, clean_environment, end, last_line
+from processes import WorkerError, clean_environment, end, last_line, target_of
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -142,7 +141,7 @@ class Network:
 
     def can(self, row):
         """Whether a row can be measured here."""
-        if row.kind == "tcp_own_streams" and not _boucle_has_streams():
+        if row.kind == "tcp_own_streams" and not boucle_has_streams():
             return False
         return row.scheme != "tls" or self._has_tls
 
@@ -185,11 +184,7 @@ class Network:
 
     def _target(self, row, server, said):
         """What the server says that it listens on."""
-        ready, _, _ = select.select([server.stdout], [], [], PATIENCE)
-        word, _, where = (server.stdout.readline() if ready else "").strip().partition(" ")
-        if word != "ready":
-            end(server)
-            raise WorkerError(f"does not listen: {last_line(said)}")
+        where = target_of(server, said, PATIENCE)
         if where.isdecimal():
             return f"{row.scheme}:127.0.0.1:{where}"
         return where or f"{row.scheme}:{self._folder / 'floor'}"
@@ -222,7 +217,8 @@ def _end_of(server, said):
         raise WorkerError(f"the server did not end as it should: {last_line(said)}") from None
 
 
-def _boucle_has_streams():
+def boucle_has_streams():
+    """Whether boucle has streams of its own."""
     return importlib.util.find_spec("boucle") and hasattr(importlib.import_module("boucle"), "start_server")
 
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import select
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 WORKER = Path(__file__).resolve().parent / "worker.py"
@@ -66,6 +68,16 @@ def end(process):
             pipe.close()
 
 
+def target_of(server, said, patience):
+    """What a server says that it listens on, once it does. Ends one that does not."""
+    ready, _, _ = select.select([server.stdout], [], [], patience)
+    word, _, where = (server.stdout.readline() if ready else "").strip().partition(" ")
+    if word != "ready":
+        end(server)
+        raise WorkerError(f"does not listen: {last_line(said)}")
+    return where
+
+
 def last_line(said):
     """What a process said last, of the file that holds it."""
     said.seek(0)
@@ -76,6 +88,30 @@ def end_all():
     """Ends the workers that other threads wait for. An interrupt alone does not: rloop goes on after one."""
     for process in list(_running):
         process.kill()
+
+
+def side_by_side(jobs):
+    """Does jobs, {name: function}, on all cores: for counts, which do not mind company. Returns what each found,
+    {name: result}, and what failed, {name: why}."""
+    progress = Progress(len(jobs))
+    results, failures = {}, {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        futures = {pool.submit(job): name for name, job in jobs.items()}
+        try:
+            for future in as_completed(futures):
+                name = futures[future]
+                progress.says(name if isinstance(name, str) else " on ".join(name))
+                try:
+                    results[name] = future.result()
+                except WorkerError as error:
+                    failures[name] = str(error)
+        except KeyboardInterrupt:
+            # Or the pool would first do what is left.
+            pool.shutdown(wait=False, cancel_futures=True)
+            end_all()
+            raise
+    progress.ends()
+    return results, failures
 
 
 class Progress:

@@ -1,6 +1,7 @@
 """The process that measures one benchmark on one loop.
 
-    python bench/worker.py measure LOOP WORKLOAD OPERATIONS [--cold]
+    python bench/worker.py measure LOOP WORKLOAD OPERATIONS
+    python bench/worker.py count LOOP WORKLOAD FEW MANY
     python bench/worker.py describe LOOP
 
 Prints one line of JSON. `run.py` starts it.
@@ -51,27 +52,38 @@ def main():
     measuring.add_argument("loop", choices=COMPETITORS)
     measuring.add_argument("workload", choices=WORKLOADS)
     measuring.add_argument("operations", type=int)
-    measuring.add_argument("--cold", action="store_true", help="no warm-up: for counting instructions")
+    counting = commands.add_parser("count", help="run it twice; calls of getppid surround what callgrind is to count")
+    counting.add_argument("loop", choices=COMPETITORS)
+    counting.add_argument("workload", choices=WORKLOADS)
+    counting.add_argument("sizes", type=int, nargs=2, metavar="OPERATIONS")
     describing = commands.add_parser("describe", help="version, polling, what was recorded")
     describing.add_argument("loop", choices=COMPETITORS)
     options = parser.parse_args()
     competitor = COMPETITORS[options.loop]
     if options.command == "measure":
-        result = measure(competitor, WORKLOADS[options.workload], options.operations, options.cold)
+        result = measure(competitor, WORKLOADS[options.workload], options.operations)
+    elif options.command == "count":
+        result = count(competitor, WORKLOADS[options.workload], options.sizes)
     else:
         result = describe(competitor)
     print(json.dumps(result))
 
 
-def measure(competitor, workload, operations, cold):
+def measure(competitor, workload, operations):
     """The time that so many operations take, or the figure that the workload has by itself."""
     if workload.section == "loop":
         gc.disable()
-    if workload.is_warmed and not cold:
+    if workload.is_warmed:
         if competitor.is_recorded:
             _run(competitor, WORKLOADS["call_soon_queued"], RING)
         _run(competitor, workload, max(_few(workload), operations // 10))
     return _run(competitor, workload, operations)
+
+
+def count(competitor, workload, sizes):
+    """Runs it in these sizes, for callgrind, which sees the calls that stand in for the clock."""
+    gc.disable()
+    return [_run(competitor, workload, operations, os.getppid) for operations in sizes]
 
 
 def _few(workload):
@@ -79,8 +91,8 @@ def _few(workload):
     return CHECKED_OPERATIONS if workload.section == "loop" else max(1, workload.operations // 10)
 
 
-def _run(competitor, workload, operations):
-    stopwatch = Stopwatch(workload.clock)
+def _run(competitor, workload, operations, clock=None):
+    stopwatch = Stopwatch(clock or workload.clock)
     with contextlib.closing(competitor.new_event_loop()) as loop:
         figure = workload.run(loop, operations, stopwatch)
     if figure is not None:

@@ -48,7 +48,8 @@ class Workload:
     clock: Callable = time.process_time_ns
     """CPU of the process, which another process disturbs less than it disturbs the wall clock; or the wall clock."""
     counted: "tuple[int, int] | None" = (10_000, 50_000)
-    """Two sizes whose difference in instructions is counted; None where threads make the count a matter of luck."""
+    """Operations that warm up and operations whose instructions are counted; None where threads make the count a matter
+    of luck."""
     loops_of_its_own: bool = False
     """Whether an operation is one step of a loop that it makes itself."""
     section: str = "loop"
