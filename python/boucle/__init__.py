@@ -28,6 +28,15 @@ from ._recording import (
     record,
 )
 from ._statistics import follow
+from ._streams import (
+    StreamReader,
+    StreamReaderProtocol,
+    StreamWriter,
+    open_connection,
+    open_unix_connection,
+    start_server,
+    start_unix_server,
+)
 from ._tasks import make_visible
 from ._watching import Incident, annotate, watch
 from ._watching import start as _start_watching
@@ -45,6 +54,9 @@ __all__ = [
     "Share",
     "Starvation",
     "Step",
+    "StreamReader",
+    "StreamReaderProtocol",
+    "StreamWriter",
     "Task",
     "Victim",
     "__version__",
@@ -53,8 +65,12 @@ __all__ = [
     "install",
     "load",
     "new_event_loop",
+    "open_connection",
+    "open_unix_connection",
     "record",
     "run",
+    "start_server",
+    "start_unix_server",
     "watch",
 ]
 

@@ -2,6 +2,7 @@
 //!
 //! * [`loop_core`]: the loop. [`handle`]: what it returns and runs. [`future`], [`task`]: what programs await.
 //! * [`transport`]: what connects protocols with descriptors. [`tls`]: TLS connections, over any transport.
+//! * [`streams`]: the hot half of readers and writers.
 //! * [`sock`]: operations on sockets that the program keeps. [`coroutine`]: what makes an operation a coroutine.
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
 //! * [`stacks`]: where a running thread is, seen without the GIL.
@@ -34,6 +35,7 @@ mod rendezvous;
 mod settings;
 mod sock;
 mod stacks;
+mod streams;
 mod task;
 mod tls;
 mod transport;
@@ -47,8 +49,8 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 mod _boucle {
     use super::{
-        directory, frames, future, handle, imports, loop_core, raw, settings, sock, stacks, task, tls, transport,
-        viewer,
+        directory, frames, future, handle, imports, loop_core, raw, settings, sock, stacks, streams, task, tls,
+        transport, viewer,
     };
     use pyo3::prelude::*;
 
@@ -80,6 +82,7 @@ mod _boucle {
         let datagram = transport::datagram::initialise(py).map_err(|raised| raised.take(py))?;
         let [read_pipe, write_pipe] = transport::pipe::initialise(py).map_err(|raised| raised.take(py))?;
         let operation = sock::initialise(py).map_err(|raised| raised.take(py))?;
+        let streams = streams::initialise(py).map_err(|raised| raised.take(py))?;
         let others = [
             ("Handle", handle),
             ("TimerHandle", timer_handle),
@@ -94,7 +97,7 @@ mod _boucle {
             ("WritePipeTransport", write_pipe),
             ("SocketOperation", operation),
         ];
-        for (name, class) in classes.iter().chain(&others) {
+        for (name, class) in classes.iter().chain(&others).chain(&streams) {
             module.add(*name, class.any(py))?;
         }
         // Whether loops make tasks and futures of ours: see settings.
