@@ -12,6 +12,7 @@ import struct
 import sys
 import types
 import warnings
+import weakref
 
 import pytest
 
@@ -586,17 +587,34 @@ class TestCodeOfOthers:
         protocol.data_received(b"data")
         assert streams.StreamReaderProtocol(None, loop=loop).data_received(b"data") is None
 
-    def test_a_stream_is_collected(self, loop, connect):
-        reader, writer, _ = connect()
+    def test_a_stream_is_collected(self, loop, streams):
+        ours, theirs = socket.socketpair()
+        reader, writer = loop.run_until_complete(streams.open_connection(sock=ours))
+        reader.itself, writer.itself = [reader, writer], writer
+        waiting = reader.read(1)
+        step(waiting)
+        reader.waiting = waiting
         writer.close()
+        theirs.close()
         run_turns(loop)
-        reader.itself = [reader, writer]
-        writer.itself = reader
-        marker = types.SimpleNamespace()
-        reader.marker = marker
-        del reader, writer
-        # The fixture holds the writer, whose reader is part of the cycle.
-        assert gc.get_referrers(marker)
+        gone = weakref.ref(reader)
+        del reader, writer, waiting
+        gc.collect()
+        assert gone() is None
+
+    def test_a_loop_that_makes_other_futures(self):
+        class Loop(boucle.Loop):
+            def create_future(self):
+                return asyncio.Future(loop=self)
+
+        loop = Loop()
+        reader = boucle.StreamReader(loop=loop)
+        task = loop.create_task(reader.readexactly(4))
+        run_turns(loop)
+        assert type(reader._waiter) is asyncio.Future
+        reader.feed_data(b"data")
+        assert loop.run_until_complete(task) == b"data"
+        loop.close()
 
 
 class TestWriting:

@@ -128,6 +128,7 @@ pub(super) fn initialise(py: Python<'_>) -> Result<Owned> {
         .collected()
         .subclassable()
         .methods([
+            method!(StreamReaderCore, "exception", exception, "exception($self)\n--\n\nWhat set_exception has set, or None."),
             method!(StreamReaderCore, "feed_data", args feed_data, "feed_data($self, data)\n--\n\nThis has arrived."),
             method!(StreamReaderCore, "read", args read, "read($self, n=-1)\n--\n\nRead up to n bytes, for -1 up to the end."),
             method!(StreamReaderCore, "readexactly", args readexactly, "readexactly($self, n)\n--\n\nRead n bytes. Raises IncompleteReadError where the stream ends before."),
@@ -181,6 +182,10 @@ fn asyncios(
     args: Args<'_>,
 ) -> Result<Owned> {
     hand_on(&ASYNCIO.get(py).reader, py, &this.to_owned(), name, args)
+}
+
+fn exception(_: Python<'_>, this: This<'_, StreamReaderCore>) -> Result<Owned> {
+    this.exception.get().ok_or_else(|| missing("_exception"))
 }
 
 /// `feed_data(data)`: where all it takes is to keep the data and wake up who waits.
