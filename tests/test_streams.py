@@ -1,4 +1,4 @@
-"""boucle's own streams do what asyncio's do: each test runs with asyncio's on asyncio's loop, and with boucle's on ours.
+"""boucle's own streams do what asyncio's do: each test runs with asyncio's on asyncio's loop, with boucle's on ours.
 
 What differs between versions of asyncio is observed with both and compared.
 """
@@ -77,8 +77,14 @@ def step(coroutine):
         return None, stop.value
 
 
+def forget(make):
+    """Makes something, and lets go of it."""
+    make()
+    gc.collect()
+
+
 def failure_of(call):
-    with pytest.raises(Exception) as caught:  # noqa: B017, PT011
+    with pytest.raises(Exception) as caught:  # noqa: PT011
         call()
     return type(caught.value), str(caught.value)
 
@@ -112,8 +118,7 @@ class TestWhatTheyAre:
         reader, writer, _ = connect()
         for call in (lambda: reader.read(1), lambda: reader.readline(), writer.drain):
             with pytest.warns(RuntimeWarning, match=r"coroutine 'Stream\w+\.\w+' was never awaited"):
-                call()
-                gc.collect()
+                forget(call)
 
     def test_a_coroutine_is_awaited_once(self, loop, connect):
         reader, _, theirs = connect()
