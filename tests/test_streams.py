@@ -11,7 +11,7 @@ import pytest
 
 import boucle
 import own_streams
-from own_streams import both, failure_of, forget
+from own_streams import both, failure_of, forget, step
 from tls_connections import client_context, server_context
 
 HAS_START_TLS = sys.version_info >= (3, 11)
@@ -71,6 +71,12 @@ class TestWhatTheyAre:
             coroutine.close()
         finally:
             writer._transport = types.SimpleNamespace(is_closing=lambda: True)
+
+    def test_what_arrives_at_once_is_not_copied(self, own_loop):
+        reader = boucle.StreamReader(loop=own_loop)
+        for data in (b"all of it", b"and again"):
+            reader.feed_data(data)
+            assert step(reader.read(100))[1] is data
 
     def test_another_loop_is_refused(self):
         async def use(call):

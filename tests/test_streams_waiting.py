@@ -202,6 +202,22 @@ class TestCodeOfOthers:
         reader.feed_data(b"er")
         assert step(reader.read(100)) == (None, b"newer")
 
+    def test_a_buffer_that_is_kept(self, reader):
+        reader.feed_data(b"one")
+        buffer = reader._buffer
+        assert step(reader.read(3)) == (None, b"one")
+        reader.feed_data(b"two")
+        assert buffer == b"two"
+        buffer.extend(b" three")
+        assert step(reader.readexactly(9)) == (None, b"two three")
+        assert buffer == b""
+
+    def test_a_buffer_of_another_kind(self, reader):
+        reader.feed_data(b"old")
+        coroutine = reader.read(10)
+        reader._buffer = type("Buffer", (bytearray,), {})(b"new")
+        assert step(coroutine) == (None, b"new")
+
     def test_a_buffer_that_is_borrowed(self, loop, reader):
         reader._buffer.extend(b"data")
         with memoryview(reader._buffer):

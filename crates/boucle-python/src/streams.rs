@@ -61,7 +61,7 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<[(&'static str, Owned); 4]> {
 
 /// Calls asyncio's own method of one of its classes, with the arguments of a call.
 #[cold]
-fn hand_on(class: &Owned, py: Python<'_>, this: &Owned, name: &Bound<'_, PyString>, args: Args<'_>) -> Result<Owned> {
+fn hand_on(py: Python<'_>, class: &Owned, this: &Owned, name: &Bound<'_, PyString>, args: Args<'_>) -> Result<Owned> {
     args.forward(&class.any(py).getattr(name)?.into(), this)
 }
 
@@ -70,6 +70,12 @@ fn hand_on(class: &Owned, py: Python<'_>, this: &Owned, name: &Bound<'_, PyStrin
 fn only(args: Args<'_>) -> Option<Owned> {
     let argument = args.get(0).filter(|_| args.count() == 1)?;
     args.keywords().next().is_none().then(|| argument.to_owned())
+}
+
+/// Whether a call has no arguments.
+#[inline]
+fn has_none(args: Args<'_>) -> bool {
+    args.count() == 0 && args.keywords().next().is_none()
 }
 
 #[cold]

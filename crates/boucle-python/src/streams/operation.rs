@@ -231,13 +231,13 @@ enum Found {
 /// Looks whether what is wanted is there; waits where it is not. `woken` says that something has arrived.
 fn look(py: Python<'_>, this: This<'_, StreamOperation>, woken: bool) -> Result<Sent> {
     let looked = this.reader.with(|reader| {
-        if reader.has_failed() && !woken {
+        if (reader.has_failed() && !woken) || !reader.is_usual() {
             return by_asyncio(py, this);
         }
         match find(this, reader, woken) {
             Found::Bytes(count) => {
                 let taken = reader.storage.take(py, count)?;
-                reader.resume(py, reader.storage.len())?;
+                reader.resume_if_there_is_room(py)?;
                 Ok(Sent::Returned(taken))
             }
             Found::End => end(py, this, reader),
@@ -307,7 +307,7 @@ fn end(py: Python<'_>, this: This<'_, StreamOperation>, reader: This<'_, StreamR
 fn wait(py: Python<'_>, this: This<'_, StreamOperation>, reader: This<'_, StreamReaderCore>) -> Result<Sent> {
     let future = if reader.is_awaited() || reader.has_failed() { None } else { reader.make_future(py)? };
     let Some(awaited) = future else { return by_asyncio(py, this) };
-    reader.resume(py, 0)?;
+    reader.resume(py)?;
     drop(reader.waiter.replace(Some(awaited.clone())));
     drop(this.awaited.replace(Some(awaited)));
     StreamOperation::go_on(py, this)

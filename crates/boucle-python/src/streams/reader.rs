@@ -8,7 +8,7 @@ use pyo3::types::PyString;
 
 use super::operation::{self, Kind};
 use super::storage::Storage;
-use super::{ASYNCIO, flag_property, hand_on, missing, object_property, only};
+use super::{ASYNCIO, flag_property, hand_on, has_none, missing, object_property, only};
 use crate::future::{self, State};
 use crate::loop_core::LoopCore;
 use crate::raw::class::{Builder, Collected, MaybeInstance, Visit};
@@ -48,7 +48,7 @@ impl StreamReaderCore {
 
     /// Whether asyncio's methods can be done without.
     #[inline]
-    fn is_usual(&self) -> bool {
+    pub(super) fn is_usual(&self) -> bool {
         self.is_exact.get() && self.core.is_instance() && self.storage.is_usual() && self.most.get().is_some()
     }
 
@@ -90,13 +90,17 @@ impl StreamReaderCore {
         Ok(future::native(&future).is_some().then_some(future))
     }
 
-    /// Reading goes on, where it was paused and `length` bytes are few enough.
+    /// Reading goes on, where it was paused and what is there is little enough.
     #[inline]
-    pub(super) fn resume(&self, py: Python<'_>, length: usize) -> Result<()> {
-        if !self.paused.get() || length > self.most() {
+    pub(super) fn resume_if_there_is_room(&self, py: Python<'_>) -> Result<()> {
+        if self.paused.get() && self.storage.len() <= self.most() { self.resume(py) } else { Ok(()) }
+    }
+
+    /// Reading goes on, where it was paused.
+    pub(super) fn resume(&self, py: Python<'_>) -> Result<()> {
+        if !self.paused.replace(false) {
             return Ok(());
         }
-        self.paused.set(false);
         let transport = self.transport.get().unwrap_or_else(|| Owned::none(py));
         vector::method(py, &transport, intern!(py, "resume_reading"), &[]).map(drop)
     }
@@ -181,7 +185,7 @@ fn asyncios(
     name: &Bound<'_, PyString>,
     args: Args<'_>,
 ) -> Result<Owned> {
-    hand_on(&ASYNCIO.get(py).reader, py, &this.to_owned(), name, args)
+    hand_on(py, &ASYNCIO.get(py).reader, &this.to_owned(), name, args)
 }
 
 fn exception(_: Python<'_>, this: This<'_, StreamReaderCore>) -> Result<Owned> {
@@ -241,9 +245,4 @@ fn readline(py: Python<'_>, this: This<'_, StreamReaderCore>, args: Args<'_>) ->
         return operation::of_reader(py, this, Kind::ReadLine, None);
     }
     asyncios(py, this, intern!(py, "readline"), args)
-}
-
-/// Whether a call has no arguments.
-fn has_none(args: Args<'_>) -> bool {
-    args.count() == 0 && args.keywords().next().is_none()
 }

@@ -6,7 +6,8 @@
 //!
 //! # Invariants
 //!
-//! * While there is a chunk, the array is empty. So whoever sees the array sees all, for the chunk is poured into it first.
+//! * While there is a chunk, the array is empty, and nobody else has it: whoever asks for it finds the chunk in it, and
+//!   while somebody has it, there are no chunks.
 //! * A chunk has bytes that were not read.
 
 use std::cell::Cell;
@@ -62,12 +63,19 @@ impl Storage {
     /// Adds a `bytes` that is not empty.
     #[inline]
     pub(super) fn add(&self, data: Owned) -> Result<()> {
-        if self.len() == 0 {
+        if self.len() == 0 && self.has_array_alone() {
             self.read.set(0);
             drop(self.chunk.replace(Some(data)));
             return Ok(());
         }
         self.poured()?.map_or(Ok(()), |array| bytes::append(&array, bytes::content(&data)))
+    }
+
+    /// Whether nobody else has the array.
+    #[inline]
+    fn has_array_alone(&self) -> bool {
+        // The cell and this reference.
+        self.array.get().is_some_and(|array| array.references() == 2)
     }
 
     /// Looks at all that is there.

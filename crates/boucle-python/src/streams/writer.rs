@@ -5,7 +5,7 @@ use std::cell::Cell;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::{ASYNCIO, flag_property, hand_on, object_property, only, operation};
+use super::{ASYNCIO, flag_property, hand_on, has_none, object_property, only, operation};
 use crate::raw::class::{Builder, Collected, MaybeInstance, Visit};
 use crate::raw::instance::referent;
 use crate::raw::{Args, Class, ObjectCell, Owned, Result, This, TypeCell, method, vector};
@@ -57,7 +57,7 @@ fn data_received(py: Python<'_>, this: This<'_, StreamProtocolCore>, args: Args<
     let reader = this.reader.get().and_then(|reference| referent(py, &reference));
     match (only(args), reader) {
         (Some(data), Some(reader)) => vector::method(py, &reader, intern!(py, "feed_data"), &[&data]).map(drop),
-        _ => hand_on(&ASYNCIO.get(py).protocol, py, &this.to_owned(), intern!(py, "data_received"), args).map(drop),
+        _ => hand_on(py, &ASYNCIO.get(py).protocol, &this.to_owned(), intern!(py, "data_received"), args).map(drop),
     }
 }
 
@@ -111,15 +111,15 @@ pub(super) fn initialise(py: Python<'_>) -> Result<Owned> {
 fn write(py: Python<'_>, this: This<'_, StreamWriterCore>, args: Args<'_>) -> Result<()> {
     match (only(args), this.transport.get()) {
         (Some(data), Some(transport)) => vector::method(py, &transport, intern!(py, "write"), &[&data]).map(drop),
-        _ => hand_on(&ASYNCIO.get(py).writer, py, &this.to_owned(), intern!(py, "write"), args).map(drop),
+        _ => hand_on(py, &ASYNCIO.get(py).writer, &this.to_owned(), intern!(py, "write"), args).map(drop),
     }
 }
 
 fn drain(py: Python<'_>, this: This<'_, StreamWriterCore>, args: Args<'_>) -> Result<Owned> {
-    if args.count() == 0 && args.keywords().next().is_none() {
+    if has_none(args) {
         return operation::of_writer(py, this);
     }
-    hand_on(&ASYNCIO.get(py).writer, py, &this.to_owned(), intern!(py, "drain"), args)
+    hand_on(py, &ASYNCIO.get(py).writer, &this.to_owned(), intern!(py, "drain"), args)
 }
 
 /// Whether there is nothing to wait for, and nothing to raise.
