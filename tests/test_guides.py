@@ -107,6 +107,11 @@ class TestBlockingTests:
         assert "1 failed" in shell("pytest", tmp_path).stdout
 
 
+def test_streams(tmp_path):
+    write_file("streams", "greet.py", tmp_path)
+    assert succeed("python greet.py", tmp_path) == "b'hello world\\n'\n"
+
+
 def test_teaching(tmp_path):
     (tmp_path / "examples").symlink_to(EXAMPLES)
     for command in commands("teaching", "python ") + commands("teaching", "boucle record"):

@@ -62,6 +62,10 @@ INSTANCES = {
     "ReadPipeTransport": lambda loop: loop._make_read_pipe_transport(socket.socket(), asyncio.Protocol()),
     "WritePipeTransport": lambda loop: loop._make_write_pipe_transport(socket.socket(), asyncio.Protocol()),
     "SocketOperation": lambda loop: loop.sock_accept(socket.socket()),
+    "StreamReaderCore": lambda loop: boucle.StreamReader(loop=loop),
+    "StreamProtocolCore": lambda loop: boucle.StreamReaderProtocol(boucle.StreamReader(loop=loop), loop=loop),
+    "StreamWriterCore": lambda loop: boucle.StreamWriter(stream_transport(loop), None, None, loop),
+    "StreamOperation": lambda loop: boucle.StreamReader(loop=loop).read(1),
     "SSLProtocol": tls_protocol,
     "SSLTransport": lambda loop: tls_protocol(loop)._app_transport,
     "Watcher": lambda loop: [stream_transport(loop), loop._watches()[-1][2]][1],
@@ -226,20 +230,27 @@ def await_future():
     wait(boucle.new_event_loop().create_future()).send(None)
 
 
-def await_operation():
-    """Awaits an operation on a socket as the interpreter does."""
+def await_operation(kind):
+    """Awaits an operation on a socket or a stream as the interpreter does."""
 
     async def wait(operation):
         await operation
 
-    wait(INSTANCES["SocketOperation"](boucle.new_event_loop())).send(None)
+    def use():
+        wait(INSTANCES[kind](boucle.new_event_loop())).send(None)
+
+    return use
 
 
-def send_operation():
+def send_operation(kind):
     """Makes a step of one as a task does."""
-    boucle.run(asyncio.sleep(0))
-    loop = boucle.new_event_loop()
-    loop.run_until_complete(INSTANCES["SocketOperation"](loop))
+
+    def use():
+        boucle.run(asyncio.sleep(0))
+        loop = boucle.new_event_loop()
+        loop.run_until_complete(INSTANCES[kind](loop))
+
+    return use
 
 
 def drop_buffers():
@@ -256,8 +267,10 @@ RAISING = [
     ("tp_new", lambda: boucle.Task(None, loop=boucle.new_event_loop())),
     ("am_await", await_future),
     ("Future.await_in_place", await_future),
-    ("SocketOperation.await_in_place", await_operation),
-    ("SocketOperation.am_send", send_operation),
+    ("SocketOperation.await_in_place", await_operation("SocketOperation")),
+    ("SocketOperation.am_send", send_operation("SocketOperation")),
+    ("StreamOperation.await_in_place", await_operation("StreamOperation")),
+    ("StreamOperation.am_send", send_operation("StreamOperation")),
     ("Buffer.bf_getbuffer", lambda: tls_protocol(boucle.new_event_loop()).get_buffer(-1)),
     ("Task.task_step", call_back(0)),
     ("Task.task_wakeup", call_back(1)),

@@ -37,6 +37,15 @@ if TYPE_CHECKING:
         load,
         record,
     )
+    from ._streams import (
+        StreamReader,
+        StreamReaderProtocol,
+        StreamWriter,
+        open_connection,
+        open_unix_connection,
+        start_server,
+        start_unix_server,
+    )
     from ._watching import Incident, annotate, watch
 
 _IMPORTED_LATER = {
@@ -49,12 +58,19 @@ _IMPORTED_LATER = {
     "Share": "_recording",
     "Starvation": "_recording",
     "Step": "_recording",
+    "StreamReader": "_streams",
+    "StreamReaderProtocol": "_streams",
+    "StreamWriter": "_streams",
     "Victim": "_recording",
     "annotate": "_watching",
     "asgi": None,
     "load": "_recording",
     "metrics": None,
+    "open_connection": "_streams",
+    "open_unix_connection": "_streams",
     "record": "_recording",
+    "start_server": "_streams",
+    "start_unix_server": "_streams",
     "watch": "_watching",
 }
 """What a program that only runs does without, and the module that has it; None for a module.
@@ -75,6 +91,9 @@ __all__ = [
     "Share",
     "Starvation",
     "Step",
+    "StreamReader",
+    "StreamReaderProtocol",
+    "StreamWriter",
     "Task",
     "Victim",
     "__version__",
@@ -83,8 +102,12 @@ __all__ = [
     "install",
     "load",
     "new_event_loop",
+    "open_connection",
+    "open_unix_connection",
     "record",
     "run",
+    "start_server",
+    "start_unix_server",
     "watch",
 ]
 

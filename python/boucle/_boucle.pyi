@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextvars import Context, ContextVar
 from socket import socket
 from types import CodeType, FrameType, GenericAlias, ModuleType
-from typing import Any, Generic, Literal, TextIO, TypedDict, TypeVar, final, type_check_only
+from typing import Any, Generic, Literal, SupportsIndex, TextIO, TypedDict, TypeVar, final, type_check_only
 
 from _typeshed import FileDescriptorLike
 from typing_extensions import Self, TypeVarTuple, Unpack, disjoint_base
@@ -27,7 +27,11 @@ __all__ = [
     "SSLTransport",
     "SocketOperation",
     "StackOracle",
+    "StreamOperation",
+    "StreamProtocolCore",
+    "StreamReaderCore",
     "StreamTransport",
+    "StreamWriterCore",
     "Task",
     "TimerHandle",
     "Watcher",
@@ -469,6 +473,60 @@ class SocketOperation(Generic[_T]):
     def cr_frame(self) -> Any: ...
     @property
     def cr_running(self) -> bool: ...
+
+@final
+class StreamOperation(Generic[_T]):
+    __name__: str
+    __qualname__: str
+    def __del__(self) -> None: ...
+    def __iter__(self) -> Generator[Any, None, _T]: ...
+    def __await__(self) -> Generator[Any, None, _T]: ...
+    def send(self, value: None, /) -> Any: ...
+    def throw(self, type: Any, value: Any = None, traceback: Any = None, /) -> Any: ...
+    def close(self) -> None: ...
+    @property
+    def cr_await(self) -> Any: ...
+    @property
+    def cr_code(self) -> Any: ...
+    @property
+    def cr_frame(self) -> Any: ...
+    @property
+    def cr_running(self) -> bool: ...
+
+@disjoint_base
+class StreamReaderCore:
+    _loop: asyncio.AbstractEventLoop
+    _limit: int
+    _buffer: bytearray
+    _waiter: asyncio.Future[None] | None
+    _exception: Exception | None
+    _transport: Any
+    _eof: bool
+    _paused: bool
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def exception(self) -> Exception | None: ...
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None: ...
+    def read(self, n: int = -1) -> Coroutine[Any, Any, bytes]: ...
+    def readexactly(self, n: int) -> Coroutine[Any, Any, bytes]: ...
+    def readuntil(self, separator: Any = b"\n") -> Coroutine[Any, Any, bytes]: ...
+    def readline(self) -> Coroutine[Any, Any, bytes]: ...
+
+@disjoint_base
+class StreamProtocolCore:
+    _stream_reader_wr: Any
+    _paused: bool
+    _connection_lost: bool
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def data_received(self, data: bytes) -> None: ...
+
+@disjoint_base
+class StreamWriterCore:
+    _transport: Any
+    _protocol: Any
+    _reader: asyncio.StreamReader | None
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self: ...
+    def write(self, data: bytes | bytearray | memoryview) -> None: ...
+    def drain(self) -> Coroutine[Any, Any, None]: ...
 
 @final
 class Recording:

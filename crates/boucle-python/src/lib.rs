@@ -2,7 +2,8 @@
 //!
 //! * [`loop_core`]: the loop. [`handle`]: what it returns and runs. [`future`], [`task`]: what programs await.
 //! * [`transport`]: what connects protocols with descriptors. [`tls`]: TLS connections, over any transport.
-//! * [`addresses`]: those of IP, in both notations. [`sock`]: operations on sockets that the program keeps. [`coroutine`]: what makes an operation a coroutine.
+//! * [`addresses`]: those of IP, in both notations. [`streams`]: the hot half of readers and writers.
+//! * [`sock`]: operations on sockets that the program keeps. [`coroutine`]: what makes an operation a coroutine.
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
 //! * [`stacks`]: where a running thread is, seen without the GIL.
 //! * [`chronology`]: a recorded run for Python. [`viewer`]: that of another process.
@@ -35,6 +36,7 @@ mod rendezvous;
 mod settings;
 mod sock;
 mod stacks;
+mod streams;
 mod task;
 mod tls;
 mod transport;
@@ -48,8 +50,8 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 mod _boucle {
     use super::{
-        directory, frames, future, handle, imports, loop_core, raw, settings, sock, stacks, task, tls, transport,
-        viewer,
+        directory, frames, future, handle, imports, loop_core, raw, settings, sock, stacks, streams, task, tls,
+        transport, viewer,
     };
     use pyo3::prelude::*;
 
@@ -81,6 +83,7 @@ mod _boucle {
         let datagram = transport::datagram::initialise(py).map_err(|raised| raised.take(py))?;
         let [read_pipe, write_pipe] = transport::pipe::initialise(py).map_err(|raised| raised.take(py))?;
         let operation = sock::initialise(py).map_err(|raised| raised.take(py))?;
+        let streams = streams::initialise(py).map_err(|raised| raised.take(py))?;
         let others = [
             ("Handle", handle),
             ("TimerHandle", timer_handle),
@@ -95,7 +98,7 @@ mod _boucle {
             ("WritePipeTransport", write_pipe),
             ("SocketOperation", operation),
         ];
-        for (name, class) in classes.iter().chain(&others) {
+        for (name, class) in classes.iter().chain(&others).chain(&streams) {
             module.add(*name, class.any(py))?;
         }
         // Whether loops make tasks and futures of ours: see settings.

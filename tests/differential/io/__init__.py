@@ -8,7 +8,7 @@ nothing happens any more, and waits until the kernel has carried over what was s
     world.py         what all kinds share: how a program runs, how a loop settles, what is looked at in the end
     link.py          a connection: its plain end, and what is on the way
     transports.py    programs of a transport and its protocol, whose callbacks do things themselves
-    streams.py       programs of readers and writers, whose tasks are cancelled at any turn
+    streams.py       programs of readers and writers, asyncio's or boucle's own, whose tasks are cancelled at any turn
     sockets.py       programs of sock_recv, sock_sendall, sock_accept and sock_connect
     connections.py   programs of servers and of clients that connect
     differences.py   what is left out of the comparison on purpose, each with its reason

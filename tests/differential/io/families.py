@@ -6,16 +6,17 @@ from ..search import Family
 from . import programs
 from .connections import Connections
 from .sockets import Sockets
-from .streams import Streams
+from .streams import OwnStreams, Streams
 from .transports import Transports
 from .world import run
 
 FAMILIES = {
-    name: Family(getattr(programs, name), functools.partial(run, world), f" --io {name}")
-    for name, world in {
-        "transports": Transports,
-        "streams": Streams,
-        "sockets": Sockets,
-        "connections": Connections,
-    }.items()
+    name: Family(strategy, functools.partial(run, world), f" --io {name}")
+    for name, strategy, world in (
+        ("transports", programs.transports, Transports),
+        ("streams", programs.streams, Streams),
+        ("own_streams", programs.streams, OwnStreams),
+        ("sockets", programs.sockets, Sockets),
+        ("connections", programs.connections, Connections),
+    )
 }

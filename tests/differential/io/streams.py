@@ -7,6 +7,8 @@ WRITES_LEAVE_TOGETHER. So a second write of a job is done only where all of it f
 import asyncio
 import socket
 
+import boucle
+
 from .differences import CARRIED_BY_TCP
 from .link import Peer, pair, pattern, wait_until
 from .world import World
@@ -17,6 +19,8 @@ FITS_IN_ANY_WAY = 4000
 
 class Streams(World):
     """A reader, a writer and their peer."""
+
+    _open_connection = staticmethod(asyncio.open_connection)
 
     peer = None
     reader = writer = None
@@ -35,7 +39,7 @@ class Streams(World):
         self._loop.create_task(self._open(ours, limit), name="open")
 
     async def _open(self, sock, limit):
-        self.reader, self.writer = await asyncio.open_connection(sock=sock, limit=limit)
+        self.reader, self.writer = await self._open_connection(sock=sock, limit=limit)
 
     def _fileno(self):
         return self.writer.get_extra_info("socket").fileno() if self.writer is not None else -1
@@ -177,3 +181,12 @@ class Streams(World):
         if self.peer is not None:
             self.peer.close()
         self.reader = self.writer = None
+
+
+class OwnStreams(Streams):
+    """The same of boucle's own, which on asyncio's loop are asyncio's."""
+
+    @staticmethod
+    def _open_connection(**options):
+        ours = isinstance(asyncio.get_running_loop(), boucle.Loop)
+        return (boucle if ours else asyncio).open_connection(**options)

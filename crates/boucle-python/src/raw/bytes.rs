@@ -20,6 +20,24 @@ pub(crate) fn new(_: Python<'_>, content: &[u8]) -> Result<Owned> {
     unsafe { Owned::from_returned(ffi::PyBytes_FromStringAndSize(data, len)) }
 }
 
+/// Whether an object is exactly of type `bytes`.
+#[inline]
+pub(crate) fn is_bytes(object: &Owned) -> bool {
+    // SAFETY: the object is alive.
+    unsafe { ffi::PyBytes_CheckExact(object.as_ptr()) != 0 }
+}
+
+/// What a `bytes` has.
+#[inline]
+pub(crate) fn content(object: &Owned) -> &[u8] {
+    assert!(is_bytes(object), "not bytes");
+    // SAFETY: the object is of type `bytes` and alive, and neither moves nor changes.
+    unsafe {
+        let data: *const u8 = ffi::PyBytes_AS_STRING(object.as_ptr()).cast();
+        slice::from_raw_parts(data, ffi::PyBytes_Size(object.as_ptr()) as usize)
+    }
+}
+
 /// Whether an object is exactly a `bytearray`.
 #[inline]
 pub(crate) fn is_array(object: &Owned) -> bool {
@@ -51,6 +69,33 @@ pub(crate) fn append(array: &Owned, content: &[u8]) -> Result<()> {
     Ok(())
 }
 
+/// What a `bytearray` has, for a call in which no Python runs.
+#[inline]
+pub(crate) fn array_content(array: &Owned) -> &[u8] {
+    let len = array_len(array);
+    // SAFETY: the object is exactly a `bytearray`, checked above, and has so many bytes, which stay where they are while no
+    // Python runs.
+    unsafe { slice::from_raw_parts(ffi::PyByteArray_AsString(array.as_ptr()).cast(), len) }
+}
+
+/// Takes the first `count` bytes out of a `bytearray`. Raises `BufferError` where somebody has borrowed its memory: then
+/// nothing has changed.
+#[inline]
+pub(crate) fn take_front(py: Python<'_>, array: &Owned, count: usize) -> Result<Owned> {
+    let taken = new(py, &array_content(array)[..count])?;
+    // SAFETY: the object is alive; it moves its beginning and copies nothing, but where it gives memory back.
+    let status = unsafe { ffi::PySequence_DelSlice(array.as_ptr(), 0, count as ffi::Py_ssize_t) };
+    if status < 0 { Err(Raised) } else { Ok(taken) }
+}
+
+/// Where `content` has `part` first.
+#[inline]
+pub(crate) fn find(content: &[u8], part: &[u8]) -> Option<usize> {
+    // SAFETY: both are alive and of these lengths; the call only reads.
+    let found = unsafe { libc::memmem(content.as_ptr().cast(), content.len(), part.as_ptr().cast(), part.len()) };
+    (!found.is_null()).then(|| found as usize - content.as_ptr() as usize)
+}
+
 /// A `bytes` object. Its content never changes.
 pub(crate) struct Bytes(Owned);
 
@@ -58,8 +103,7 @@ impl Bytes {
     /// The object, if it is exactly of type `bytes`.
     #[inline]
     pub(crate) fn exactly(object: Owned) -> std::result::Result<Self, Owned> {
-        // SAFETY: the object is alive.
-        if unsafe { ffi::PyBytes_CheckExact(object.as_ptr()) } != 0 { Ok(Self(object)) } else { Err(object) }
+        if is_bytes(&object) { Ok(Self(object)) } else { Err(object) }
     }
 
     /// The object.
@@ -76,11 +120,7 @@ impl Bytes {
 impl AsRef<[u8]> for Bytes {
     #[inline]
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: the object is of type `bytes` and alive, and neither moves nor changes.
-        unsafe {
-            let data: *const u8 = ffi::PyBytes_AS_STRING(self.0.as_ptr()).cast();
-            slice::from_raw_parts(data, ffi::PyBytes_Size(self.0.as_ptr()) as usize)
-        }
+        content(&self.0)
     }
 }
 

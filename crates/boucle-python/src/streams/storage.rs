@@ -1,0 +1,112 @@
+//! What has arrived and was not read.
+//!
+//! What arrives while nothing is there stays the `bytes` that it came in: read as a whole it is handed out without a copy,
+//! and in parts it is never moved. Whatever comes on top of it goes into the `bytearray` that asyncio's code knows as
+//! `_buffer`.
+//!
+//! # Invariants
+//!
+//! * While there is a chunk, the array is empty, and nobody else has it: whoever asks for it finds the chunk in it, and
+//!   while somebody has it, there are no chunks.
+//! * A chunk has bytes that were not read.
+
+use std::cell::Cell;
+
+use pyo3::Python;
+
+use crate::raw::class::Visit;
+use crate::raw::{ObjectCell, Owned, Result, bytes};
+
+/// The bytes of one reader.
+#[derive(Default)]
+pub(super) struct Storage {
+    /// A `bytes`.
+    chunk: ObjectCell,
+    /// How much of the chunk was read.
+    read: Cell<usize>,
+    array: ObjectCell,
+    /// Whether the array is exactly a `bytearray`.
+    is_array: Cell<bool>,
+}
+
+impl Storage {
+    pub(super) fn visit(&self, visit: &mut Visit) {
+        visit.cell(&self.chunk);
+        visit.cell(&self.array);
+    }
+
+    /// Whether it is as this file knows it. Only then may the other functions be called, but for `set_array` and `poured`.
+    #[inline]
+    pub(super) fn is_usual(&self) -> bool {
+        self.is_array.get()
+    }
+
+    /// Takes another array, with another content.
+    pub(super) fn set_array(&self, array: Option<Owned>) {
+        self.is_array.set(array.as_ref().is_some_and(bytes::is_array));
+        let former = (self.chunk.take(), self.array.replace(array));
+        drop(former);
+    }
+
+    /// The array, with all that is there.
+    pub(super) fn poured(&self) -> Result<Option<Owned>> {
+        let array = self.array.get();
+        if let Some(array) = &array
+            && let Some(chunk) = self.chunk.get()
+        {
+            bytes::append(array, &bytes::content(&chunk)[self.read.get()..])?;
+            drop(self.chunk.take());
+        }
+        Ok(array)
+    }
+
+    /// Adds a `bytes` that is not empty.
+    #[inline]
+    pub(super) fn add(&self, data: Owned) -> Result<()> {
+        if self.len() == 0 && self.has_array_alone() {
+            self.read.set(0);
+            drop(self.chunk.replace(Some(data)));
+            return Ok(());
+        }
+        self.poured()?.map_or(Ok(()), |array| bytes::append(&array, bytes::content(&data)))
+    }
+
+    /// Whether nobody else has the array.
+    #[inline]
+    fn has_array_alone(&self) -> bool {
+        // The cell and this reference.
+        self.array.get().is_some_and(|array| array.references() == 2)
+    }
+
+    /// Looks at all that is there.
+    #[inline]
+    pub(super) fn look<R>(&self, look: impl FnOnce(&[u8]) -> R) -> R {
+        match (self.chunk.get(), self.array.get()) {
+            (Some(chunk), _) => look(&bytes::content(&chunk)[self.read.get()..]),
+            (None, Some(array)) => look(bytes::array_content(&array)),
+            (None, None) => look(&[]),
+        }
+    }
+
+    /// How many bytes there are.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.look(<[u8]>::len)
+    }
+
+    /// Takes the first `count` bytes out; there are so many.
+    #[inline]
+    pub(super) fn take(&self, py: Python<'_>, count: usize) -> Result<Owned> {
+        let Some(chunk) = self.chunk.get() else {
+            return self.array.get().map_or_else(|| bytes::new(py, &[]), |array| bytes::take_front(py, &array, count));
+        };
+        let rest = &bytes::content(&chunk)[self.read.get()..];
+        let is_all = count == rest.len();
+        let taken = if is_all && self.read.get() == 0 { chunk.clone() } else { bytes::new(py, &rest[..count])? };
+        self.read.set(self.read.get() + count);
+        if is_all {
+            drop(self.chunk.take());
+        }
+        Ok(taken)
+    }
+}
