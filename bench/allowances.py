@@ -15,13 +15,13 @@ import subprocess
 import sys
 import sysconfig
 
+from instructions import WHOLE
+
 TOLERANCE = 0.05
 """By which share a count may be above its budget. A count that is lower by as much makes a lower budget worthwhile."""
 
 ROUNDING = 0.01
 """The last digit of a count of calls, and what two counts of the same may differ by."""
-
-WHOLE_PROCESS = "all"
 
 OVER, BETTER, NEW, FINE = "over", "better", "no budget", ""
 
@@ -56,7 +56,7 @@ def compare(counted, budgets, is_same_python):
     for row, numbers in counted.items():
         allowed = budgets.get(row)
         for what in sorted({*numbers, *(allowed or {})}, key=[*numbers, *(allowed or {})].index):
-            if what == WHOLE_PROCESS and not is_same_python:
+            if what == WHOLE and not is_same_python:
                 continue
             # A call that was never made before had 0; so has one that is no longer made.
             budget = None if allowed is None else allowed.get(what, 0)

@@ -21,7 +21,7 @@ import instructions
 import table
 from catalogue import WORKLOADS
 from loops import COMPETITORS
-from processes import WorkerError, side_by_side, warn
+from processes import side_by_side, warn
 
 FILE = Path(__file__).resolve().parent / "budget.json"
 
@@ -98,17 +98,13 @@ def _jobs(only):
 
 
 def _instructions(workload):
-    """Of an operation: those in boucle's extension, and all."""
-    by_object = instructions.by_object(BOUCLE, workload)
-    own = sum(number for path, number in by_object.items() if Path(path).name.startswith("_boucle."))
-    if not own:
-        raise WorkerError("callgrind saw nothing of boucle's extension")
-    return {"own": round(own), allowances.WHOLE_PROCESS: round(sum(by_object.values()))}
+    counts = instructions.per_operation(BOUCLE, workload)
+    return {what: round(counts[what]) for what in (instructions.OWN, instructions.WHOLE)}
 
 
 def _table(comparisons):
     """Of a server, only the calls together, and those that are not as they should be."""
-    always = ("own", allowances.WHOLE_PROCESS, calls.TOTAL)
+    always = (instructions.OWN, instructions.WHOLE, calls.TOTAL)
     telling = (allowances.OVER, allowances.BETTER)
     shown = [each for each in comparisons if each.what in always or each.verdict in telling]
     rows = []

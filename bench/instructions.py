@@ -19,6 +19,9 @@ from processes import WorkerError, side_by_side, work
 
 RIVALS = ["boucle", "uvloop", "rloop"]
 
+OWN, WHOLE = "own", "all"
+"""What is counted: the instructions in boucle's extension, and those of the whole process."""
+
 COUNTED_PROFILE = 4
 """The number of the profile that callgrind writes when the stopwatch of the second run stops."""
 
@@ -34,10 +37,10 @@ def countable(workloads):
 
 
 def count(competitors, workloads):
-    """Instructions per operation, {benchmark: {loop: number}}, and what failed, {(benchmark, loop): why}."""
+    """Instructions per operation, {benchmark: {loop: {WHOLE: number}}}, and what failed, {(benchmark, loop): why}."""
     workloads = countable(workloads)
     jobs = {
-        (workload.name, competitor.name): functools.partial(_per_operation, competitor, workload)
+        (workload.name, competitor.name): functools.partial(per_operation, competitor, workload)
         for workload in workloads
         for competitor in competitors
     }
@@ -48,11 +51,18 @@ def count(competitors, workloads):
     return counts, failures
 
 
-def _per_operation(competitor, workload):
-    return sum(by_object(competitor, workload).values())
+def per_operation(competitor, workload):
+    """All instructions of an operation, and for boucle those in its extension: {WHOLE: number, OWN: number}."""
+    by_object = _by_object(competitor, workload)
+    counts = {WHOLE: sum(by_object.values())}
+    if competitor.module == "boucle":
+        counts[OWN] = sum(number for path, number in by_object.items() if Path(path).name.startswith("_boucle."))
+        if not counts[OWN]:
+            raise WorkerError("callgrind saw nothing of boucle's extension")
+    return counts
 
 
-def by_object(competitor, workload):
+def _by_object(competitor, workload):
     """Instructions per operation in each program and library, {path: number}. A call into another counts there."""
     few, many = workload.counted
     with tempfile.TemporaryDirectory() as folder:

@@ -1,6 +1,8 @@
 """Writes the tables of docs/performance.md from a run that was kept.
 
 python3 bench/report.py [FILE]      default: the newest of bench/results
+
+Below them stands the newest count of instructions that was kept.
 """
 
 import argparse
@@ -11,6 +13,7 @@ import preface
 import results
 import table
 import tables
+from catalogue import WORKLOADS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "performance.md"
@@ -43,7 +46,14 @@ def text(path):
         parts.append("\n".join([reached + (" Short are:\n" if missed else ""), *(f"* {line}" for line in missed)]))
     for (benchmark, loop), why in timings.failures.items():
         parts.append(f"{benchmark} failed on {loop}: {why}.")
+    if (counted := results.newest_instructions()) is not None:
+        parts += ["### Instructions", _instructions(counted)]
     return "\n\n".join(part.strip() for part in parts)
+
+
+def _instructions(path):
+    counts, loops = results.read_instructions(path)
+    return table.markdown(*tables.of_instructions(counts, WORKLOADS.values(), loops))
 
 
 def _source(path):

@@ -10,11 +10,15 @@ import timing
 
 FOLDER = Path(__file__).resolve().parent / "results"
 
+INSTRUCTIONS = "instructions-"
+"""What the names of runs begin with that counted instructions. Others begin with their date."""
 
-def name_of(about):
+
+def name_of(about, counts_instructions=False):
     """A file for a run of today: the date, the machine, the Python."""
     machine = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\(\w+\)", "", about["machine"].lower())).strip("-")
-    return FOLDER / f"{datetime.date.today()}-{machine}-{platform.python_version()}.json"
+    kind = INSTRUCTIONS if counts_instructions else ""
+    return FOLDER / f"{kind}{datetime.date.today()}-{machine}-{platform.python_version()}.json"
 
 
 def write(path, about, loops, measured):
@@ -34,6 +38,17 @@ def read(path):
     return run["about"], timing.Timings.from_json(run), list(run["loops"]), run["share of others"]
 
 
+def read_instructions(path):
+    """A run that counted instructions: {benchmark: {loop: {what: number}}}, and the loops."""
+    run = json.loads(path.read_text())
+    return run["instructions"], list(run["loops"])
+
+
 def newest():
     """The run that was kept last; None where there is none."""
-    return max(FOLDER.glob("*.json"), default=None)
+    return max(FOLDER.glob("[0-9]*.json"), default=None)
+
+
+def newest_instructions():
+    """The same of those that counted instructions."""
+    return max(FOLDER.glob(f"{INSTRUCTIONS}*.json"), default=None)

@@ -63,7 +63,7 @@ def main():
         if options.json:
             results.write(options.json, about, loops, measured)
         if options.keep:
-            results.write(results.name_of(about), about, loops, measured)
+            results.write(results.name_of(about, options.instructions), about, loops, measured)
     for (benchmark, loop), why in failures.items():
         warn(f"{benchmark} failed on {loop}: {why}")
     sys.exit(1 if failures else 0)
@@ -85,8 +85,6 @@ def _options():
     options = parser.parse_args()
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     options.seconds = options.seconds or (QUICK_SECONDS if options.quick else SECONDS)
-    if options.keep and options.instructions:
-        parser.error("--keep: times only")
     if options.rounds < 1 or options.seconds < 0:
         parser.error("--rounds: at least 1; --seconds: more than 0")
     return options

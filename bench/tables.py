@@ -4,6 +4,7 @@ import dataclasses
 
 import goals
 from catalogue import WORKLOADS
+from instructions import OWN, WHOLE
 from network import FLOOR, ROWS
 
 NO_FIGURE = "-"
@@ -47,20 +48,29 @@ def tables(timings, loops):
 
 
 def of_instructions(counts, workloads, names):
-    """Head and rows of the table of instructions."""
+    """Head and rows of the table of instructions.
+
+    The last columns say what a loop could reach that costs nothing: what is not boucle's own is Python's.
+    """
     columns = _columns(names, RIVALS)
     rows = []
     for workload in workloads:
-        numbers = counts.get(workload.name)
-        if numbers is None:
+        if (counted := counts.get(workload.name)) is None:
             continue
+        numbers = {name: each[WHOLE] for name, each in counted.items()}
         best = min(numbers.values(), default=None)
         row = [workload.title]
         row += [(f"{numbers[name]:,.0f}", numbers[name] == best) if name in numbers else FAILED for name in names]
-        ours = numbers.get("boucle")
+        ours, own = numbers.get("boucle"), counted.get("boucle", {}).get(OWN)
         row += [_ratio(numbers[rival] / ours if ours and rival in numbers else None) for rival in columns.rivals]
+        if columns.rivals:
+            row.append(f"{own:,.0f}" if own else FAILED)
+        row += [_ratio(numbers[rival] / (ours - own) if own and rival in numbers else None) for rival in columns.rivals]
         rows.append(row)
-    return _head("instructions per operation", columns), rows
+    head = _head("instructions per operation", columns)
+    if columns.rivals:
+        head += ["boucle's own", *(f"{rival}/the rest" for rival in columns.rivals)]
+    return head, rows
 
 
 def short_of_goals(timings):
