@@ -27,6 +27,7 @@ def stats(tmp_path):
         path = tmp_path / "stats"
         result = run_python("-W", "ignore", "-c", program, BOUCLE_STATS=str(path))
         assert result.returncode == 0, result.stderr
+        assert "Exception ignored" not in result.stderr, result.stderr
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     return stats
@@ -51,6 +52,14 @@ def test_a_loop_that_was_forgotten_counts_too(stats):
     (line,) = stats(
         "import boucle, gc; loop = boucle.new_event_loop(); loop.call_soon(loop.stop); loop.run_forever(); "
         "del loop; gc.collect()"
+    )
+    assert (line["loops"], line["turns"]) == (1, 1)
+
+
+def test_a_loop_whose_sockets_went_first_counts_too(stats):
+    (line,) = stats(
+        "import boucle; loop = boucle.new_event_loop(); loop.call_soon(loop.stop); loop.run_forever(); "
+        "loop._ssock.close(); loop._csock.close(); del loop"
     )
     assert (line["loops"], line["turns"]) == (1, 1)
 

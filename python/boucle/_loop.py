@@ -116,7 +116,9 @@ class Loop(_boucle.LoopCore, Addresses, Children, Sendfile, TLS, Inherited, asyn
 
     def _close_self_pipe(self):
         if self._csock is not None:
-            self._remove_reader(self._ssock.fileno())
+            # The garbage collector may have taken the sockets before the loop, and has closed them then.
+            if (number := self._ssock.fileno()) >= 0:
+                self._remove_reader(number)
             self._set_signals(None, False)
             self._ssock.close()
             self._csock.close()
