@@ -1,7 +1,8 @@
 //! What makes a native operation a coroutine: it starts at its first `send`, can be thrown into and closed, has the
 //! attributes that tools look at, and warns if nobody ever awaits it.
 //!
-//! A class is one by [`Coroutine`], and gets the methods by [`coroutine_class`]. Where `await` meets it, it is its own
+//! A class is one by [`Coroutine`], gets the methods by [`coroutine_class`], and its last word by
+//! [`speaks_if_never_awaited`]. Where `await` meets it, it is its own
 //! iterator.
 
 use std::cell::Cell;
@@ -258,4 +259,31 @@ macro_rules! coroutine_class {
     }};
 }
 
-pub(crate) use coroutine_class;
+/// What a coroutine says at its end, and where its memory goes: a warning if it was never awaited.
+macro_rules! speaks_if_never_awaited {
+    ($class:ty, $freelist:expr) => {
+        impl $crate::raw::class::Finalized for $class {
+            const SPEAKS: bool = true;
+
+            fn freelist() -> &'static $crate::raw::freelist::Freelist {
+                &$freelist
+            }
+
+            fn has_last_word(&self) -> bool {
+                $crate::coroutine::Coroutine::stage(self).get() == $crate::coroutine::Stage::Created
+            }
+
+            fn finalize(py: pyo3::Python<'_>, this: $crate::raw::This<'_, Self>) {
+                $crate::coroutine::warn_of_oblivion(py, this);
+            }
+
+            fn leave_lists(&self) {}
+
+            fn weak_references(&self) -> Option<&$crate::raw::class::WeakList> {
+                None
+            }
+        }
+    };
+}
+
+pub(crate) use {coroutine_class, speaks_if_never_awaited};

@@ -30,7 +30,7 @@ use crate::mutation::Mutation;
 use crate::raw::call::raise;
 use crate::raw::class::{Attributes, Builder, Collected, Finalized, MaybeInstance, VALUE_AT, Visit, WeakList};
 use crate::raw::freelist::Freelist;
-use crate::raw::{Class, ObjectCell, Owned, Raised, Result, This, TypeCell, unary};
+use crate::raw::{Class, ObjectCell, Owned, Raised, Result, This, TypeCell, unary, vector};
 
 /// How far a future is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -344,6 +344,17 @@ pub(crate) fn set_result(py: Python<'_>, this: This<'_, Future>, result: Owned) 
     drop(this.outcome.replace(Some(result)));
     this.state.set(State::Finished);
     tell(py, this)
+}
+
+/// Gives a future of any class its result, unless it was cancelled.
+#[inline]
+pub(crate) fn set_result_unless_cancelled(py: Python<'_>, future: &Owned, result: Owned) -> Result<()> {
+    match native(future) {
+        Some(native) if native.state() == State::Cancelled => Ok(()),
+        Some(native) => set_result(py, native, result),
+        None if vector::method(py, future, intern!(py, "cancelled"), &[])?.any(py).is_truthy()? => Ok(()),
+        None => vector::method(py, future, intern!(py, "set_result"), &[&result]).map(drop),
+    }
 }
 
 /// Gives a future its exception: an instance, or a class to make one of.

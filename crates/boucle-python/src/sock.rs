@@ -23,7 +23,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::{ffi, intern};
 
-use crate::coroutine::{self, Coroutine, Stage, coroutine_class};
+use crate::coroutine::{self, Coroutine, Stage, coroutine_class, speaks_if_never_awaited};
 use crate::future;
 use crate::handle::{self, Callback};
 use crate::imports;
@@ -32,7 +32,7 @@ use crate::loop_core::watch::{self, Side};
 use crate::raw::args::Arg;
 use crate::raw::bytes::Buffer;
 use crate::raw::call::{self, Sent};
-use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
+use crate::raw::class::{Builder, Collected, MaybeInstance, Visit};
 use crate::raw::freelist::Freelist;
 use crate::raw::{Args, Class, ObjectCell, Owned, Raised, Result, This, TypeCell, method, vector};
 use crate::transport::stream;
@@ -131,27 +131,7 @@ impl Collected for SocketOperation {
     }
 }
 
-impl Finalized for SocketOperation {
-    const SPEAKS: bool = true;
-
-    fn freelist() -> &'static Freelist {
-        &OPERATIONS
-    }
-
-    fn has_last_word(&self) -> bool {
-        self.stage.get() == Stage::Created
-    }
-
-    fn finalize(py: Python<'_>, this: This<'_, Self>) {
-        coroutine::warn_of_oblivion(py, this);
-    }
-
-    fn leave_lists(&self) {}
-
-    fn weak_references(&self) -> Option<&WeakList> {
-        None
-    }
-}
+speaks_if_never_awaited!(SocketOperation, OPERATIONS);
 
 /// Makes the class, and says that it is one of coroutines.
 pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {

@@ -17,10 +17,10 @@ use pyo3::types::PyString;
 use super::ASYNCIO;
 use super::reader::StreamReaderCore;
 use super::writer::{StreamWriterCore, is_drained};
-use crate::coroutine::{self, Coroutine, Stage, coroutine_class};
+use crate::coroutine::{self, Coroutine, Stage, coroutine_class, speaks_if_never_awaited};
 use crate::future::{self, awaiting};
 use crate::raw::call::{self, Sent};
-use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
+use crate::raw::class::{Builder, Collected, MaybeInstance, Visit};
 use crate::raw::freelist::Freelist;
 use crate::raw::{Class, ObjectCell, Owned, Result, This, TypeCell, bytes, vector};
 
@@ -98,27 +98,7 @@ impl Collected for StreamOperation {
     }
 }
 
-impl Finalized for StreamOperation {
-    const SPEAKS: bool = true;
-
-    fn freelist() -> &'static Freelist {
-        &OPERATIONS
-    }
-
-    fn has_last_word(&self) -> bool {
-        self.stage.get() == Stage::Created
-    }
-
-    fn finalize(py: Python<'_>, this: This<'_, Self>) {
-        coroutine::warn_of_oblivion(py, this);
-    }
-
-    fn leave_lists(&self) {}
-
-    fn weak_references(&self) -> Option<&WeakList> {
-        None
-    }
-}
+speaks_if_never_awaited!(StreamOperation, OPERATIONS);
 
 /// Makes the class, and says that it is one of coroutines.
 pub(super) fn initialise(py: Python<'_>) -> Result<Owned> {

@@ -9,7 +9,7 @@ use pyo3::types::PyString;
 use super::operation::{self, Kind};
 use super::storage::Storage;
 use super::{ASYNCIO, flag_property, hand_on, has_none, missing, object_property, only};
-use crate::future::{self, State};
+use crate::future;
 use crate::loop_core::LoopCore;
 use crate::raw::class::{Builder, Collected, MaybeInstance, Visit};
 use crate::raw::method::property;
@@ -204,12 +204,7 @@ fn feed_data(py: Python<'_>, this: This<'_, StreamReaderCore>, args: Args<'_>) -
         return Ok(());
     }
     let Some(waiter) = this.waiter.replace(Some(Owned::none(py))) else { return Ok(()) };
-    match future::native(&waiter) {
-        Some(native) if native.state() == State::Cancelled => Ok(()),
-        Some(native) => future::set_result(py, native, Owned::none(py)),
-        None if vector::method(py, &waiter, intern!(py, "cancelled"), &[])?.any(py).is_truthy()? => Ok(()),
-        None => vector::method(py, &waiter, intern!(py, "set_result"), &[&Owned::none(py)]).map(drop),
-    }
+    future::set_result_unless_cancelled(py, &waiter, Owned::none(py))
 }
 
 fn read(py: Python<'_>, this: This<'_, StreamReaderCore>, args: Args<'_>) -> Result<Owned> {

@@ -37,6 +37,7 @@ use crate::raw::bytes::Bytes;
 use crate::raw::class::{Attributes, Builder, Collected, Finalized, Visit, WeakList};
 use crate::raw::freelist::Freelist;
 use crate::raw::{Args, Class, ObjectCell, Owned, Result, This, TypeCell, unary};
+use crate::sock::plain;
 
 /// A datagram socket and its protocol.
 #[repr(C)]
@@ -145,7 +146,7 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
     };
     let fd: RawFd = sock.any(py).call_method0(intern!(py, "fileno"))?.extract()?;
     stream::describe(py, &sock, fd, &extra)?;
-    let family: i32 = sock.any(py).getattr(intern!(py, "family"))?.extract()?;
+    let family = plain::family(py, &sock)?;
     let has_address = address.as_ref().map_or(Ok(false), |address| address.any(py).is_truthy())?;
     let object = DATAGRAMS.make_collected(py, DatagramTransport::default)?;
     let Some(this) = This::<DatagramTransport>::exactly(&object) else { return Ok(object) };

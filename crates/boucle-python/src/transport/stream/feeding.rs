@@ -34,8 +34,6 @@ struct Names {
     protocols: [Owned; PROTOCOLS.len()],
     /// Of what instances of the reader have.
     readers: [Owned; READERS.len()],
-    cancelled: Owned,
-    set_result: Owned,
     pause_reading: Owned,
 }
 
@@ -123,8 +121,6 @@ pub(super) fn initialise(py: Python<'_>) -> PyResult<()> {
         methods: ["data_received", "feed_data", "_wakeup_waiter"].map(name),
         protocols: PROTOCOLS.map(name),
         readers: READERS.map(name),
-        cancelled: name("cancelled"),
-        set_result: name("set_result"),
         pause_reading: name("pause_reading"),
     };
     NAMES.set(py, names);
@@ -181,7 +177,7 @@ impl Fed {
         {
             let none = Owned::none(py);
             reader.set(WAITER, &none)?;
-            wake_up(py, names, &waiter, none)?;
+            future::set_result_unless_cancelled(py, &waiter, none)?;
         }
         let Some(transport) = reader.get(TRANSPORT) else { return Ok(()) };
         if transport.is_none() || is_true(py, reader.get(PAUSED))? {
@@ -215,21 +211,6 @@ fn is_true(py: Python<'_>, value: Option<Owned>) -> Result<bool> {
         Some(value) => Ok(value.any(py).is_truthy()?),
         None => Ok(false),
     }
-}
-
-/// Gives who waits for data its result, unless it was cancelled.
-#[inline]
-fn wake_up(py: Python<'_>, names: &Names, waiter: &Owned, result: Owned) -> Result<()> {
-    if let Some(native) = future::native(waiter) {
-        if native.state() == future::State::Cancelled {
-            return Ok(());
-        }
-        return future::set_result(py, native, result);
-    }
-    if vector::method(py, waiter, &names.cancelled, &[])?.any(py).is_truthy()? {
-        return Ok(());
-    }
-    vector::method(py, waiter, &names.set_result, &[&result]).map(drop)
 }
 
 /// `length > 2 * limit`, for a limit of any type.
