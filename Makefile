@@ -51,7 +51,7 @@ bench: ## compare with uvloop, rloop and asyncio on the newest Python found: a c
 	@$(PYTHON) tools/environments.py build --python one --with bench
 	@$$($(PYTHON) tools/environments.py which) bench/run.py --quick
 
-bench-full: ## all rows, 7 rounds, about half an hour; keeps the run in bench/results and writes docs/performance.md
+bench-full: ## all rows, 7 rounds, about 20 minutes; keeps the run in bench/results and writes docs/performance.md
 	@$(PYTHON) tools/environments.py build --python one --with bench
 	@$$($(PYTHON) tools/environments.py which) bench/run.py --keep
 	@$(PYTHON) bench/report.py

@@ -10,16 +10,15 @@ the workloads and strace for the servers. Exit status: 0 within the budgets, 1 n
 import argparse
 import functools
 import json
-import re
 import shutil
 import sys
 from pathlib import Path
 
 import allowances
 import calls
+import catalogue
 import instructions
 import table
-from catalogue import WORKLOADS
 from loops import COMPETITORS
 from processes import side_by_side, warn
 
@@ -63,18 +62,13 @@ def main():
 
 def _options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=_pattern, default="", metavar="REGEX", help="only rows whose name it matches")
+    parser.add_argument(
+        "--only", type=catalogue.pattern, default="", metavar="REGEX", help="only rows whose name it matches"
+    )
     parser.add_argument("--update", action="store_true", help="write what was counted as the new budgets")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was counted to this file")
     parser.add_argument("--file", type=Path, default=FILE, help="of the budgets (default: bench/budget.json)")
     return parser.parse_args()
-
-
-def _pattern(text):
-    try:
-        return re.compile(text, re.IGNORECASE)
-    except re.error as error:
-        raise argparse.ArgumentTypeError(f"not a regular expression: {error}") from None
 
 
 def _jobs(only):
@@ -83,7 +77,7 @@ def _jobs(only):
     def is_wanted(name):
         return name not in UNSTEADY and only.search(name)
 
-    workloads = [each for each in instructions.countable(WORKLOADS.values()) if is_wanted(each.name)]
+    workloads = [each for each in instructions.countable(catalogue.WORKLOADS.values()) if is_wanted(each.name)]
     kinds = [kind for kind in calls.kinds() if is_wanted(kind)]
     if not workloads and not kinds:
         _refuse(f"--only {only.pattern!r} matches no row")

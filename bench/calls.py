@@ -7,7 +7,6 @@ difference, divided by the messages between them, leaves out the start and the e
 import collections
 import importlib.util
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -34,11 +33,6 @@ TOTAL = "calls"
 
 FIRST = re.compile(r"\d+ +(\w+)\(")
 """Process or thread, and a call. The line on which one that was interrupted by another goes on begins otherwise."""
-
-
-def is_possible():
-    """Whether strace is there."""
-    return shutil.which("strace") is not None
 
 
 def kinds():

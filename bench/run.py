@@ -10,11 +10,11 @@ Prints tables; README.md says how far to trust them. Nothing here fails because 
 import argparse
 import contextlib
 import functools
-import re
 import resource
 import sys
 from pathlib import Path
 
+import catalogue
 import instructions
 import machine
 import preface
@@ -22,7 +22,6 @@ import results
 import table
 import tables
 import timing
-from catalogue import WORKLOADS
 from loops import COMPETITORS, USUAL
 from network import FLOOR, ROWS, Network
 from processes import WorkerError, warn, work
@@ -36,10 +35,10 @@ DESCRIPTORS = 4096
 
 def main():
     options = _options()
-    workloads = [each for each in WORKLOADS.values() if _is_wanted(each, options)]
+    workloads = [each for each in catalogue.WORKLOADS.values() if _is_wanted(each, options)]
     rows = [] if options.instructions else [each for each in ROWS.values() if _is_wanted(each, options)]
     if not workloads and not rows:
-        sys.exit(f"bench: --only {options.only.pattern!r} matches none of {', '.join([*WORKLOADS, *ROWS])}")
+        sys.exit(f"bench: --only {options.only.pattern!r} matches none of {', '.join([*catalogue.WORKLOADS, *ROWS])}")
     if options.list:
         for workload in workloads:
             print(f"{workload.name}: {workload.label}\n    {workload.run.__doc__}\n")
@@ -71,7 +70,9 @@ def main():
 
 def _options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", type=_pattern, default="", metavar="REGEX", help="only benchmarks that it matches")
+    parser.add_argument(
+        "--only", type=catalogue.pattern, default="", metavar="REGEX", help="only benchmarks that it matches"
+    )
     parser.add_argument("--quick", action="store_true", help="a choice of rows, 3 rounds: about 5 minutes")
     parser.add_argument("--loops", metavar="LIST", help=f"which loops (known: {', '.join(COMPETITORS)})")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"after a warm-up round (default: {ROUNDS})")
@@ -88,13 +89,6 @@ def _options():
     if options.rounds < 1 or options.seconds < 0:
         parser.error("--rounds: at least 1; --seconds: more than 0")
     return options
-
-
-def _pattern(text):
-    try:
-        return re.compile(text, re.IGNORECASE)
-    except re.error as error:
-        raise argparse.ArgumentTypeError(f"not a regular expression: {error}") from None
 
 
 def _is_wanted(benchmark, options):
