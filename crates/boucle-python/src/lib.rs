@@ -71,6 +71,7 @@ mod _boucle {
         settings::initialise()?;
         boucle_core::clock::Scale::prepare();
         imports::initialise(py)?;
+        raw::context::initialise(py)?;
         directory::initialise(py)?;
         let readable = frames::check(py)?;
         let classes = [("LoopCore", loop_core::initialise(py).map_err(|raised| raised.take(py))?)];
