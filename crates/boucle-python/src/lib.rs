@@ -148,6 +148,12 @@ mod _boucle {
         loop_core::metrics::of_process()
     }
 
+    /// Keeps the variables of contexts from now on, not objects, where this interpreter is known; says whether it does.
+    #[pyfunction]
+    fn _keep_variables(wanted: bool) -> bool {
+        raw::context::keep_mappings(wanted)
+    }
+
     /// Whether steps are written down.
     #[pyfunction]
     fn _is_recording() -> bool {

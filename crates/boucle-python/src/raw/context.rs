@@ -41,8 +41,11 @@ const MAPPING_AT: usize = size_of::<ffi::PyObject>() + size_of::<usize>();
 /// Where a context has the list of its weak references; its type says so too.
 const WEAK_REFERENCES_AT: usize = MAPPING_AT + size_of::<usize>();
 
-/// Where a thread's state has the current context, in bytes; 0 where that is not known or copies are to be objects.
+/// Where a thread's state has the current context, in bytes; 0 where copies are made as objects.
 static CURRENT_AT: AtomicUsize = AtomicUsize::new(0);
+
+/// The same, as it was found out; 0 where it is not known.
+static KNOWN_AT: AtomicUsize = AtomicUsize::new(0);
 
 /// The type of mappings; null before they are known.
 static MAPPING: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
@@ -230,13 +233,17 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     let Some(layout) = trial::layout(py).map_err(|raised| raised.take(py))? else { return Ok(()) };
     MAPPING.store(layout.empty.type_ptr(), Ordering::Relaxed);
     EMPTY.store(layout.empty.into_ptr(), Ordering::Relaxed);
-    CURRENT_AT.store(layout.current, Ordering::Relaxed);
+    KNOWN_AT.store(layout.current, Ordering::Relaxed);
+    keep_mappings(true);
     Ok(())
 }
 
-/// For tests: makes copies as objects, as on an interpreter that keeps contexts otherwise. Says whether they were mappings.
-pub(crate) fn copy_as_objects() -> bool {
-    CURRENT_AT.swap(0, Ordering::Relaxed) != 0
+/// From now on keeps the mappings of copies where the interpreter is known, or keeps objects, as where it is not: both can be
+/// tested. Says whether mappings are kept.
+pub(crate) fn keep_mappings(wanted: bool) -> bool {
+    let at = if wanted { KNOWN_AT.load(Ordering::Relaxed) } else { 0 };
+    CURRENT_AT.store(at, Ordering::Relaxed);
+    at != 0
 }
 
 /// A context without variables that nobody else holds.

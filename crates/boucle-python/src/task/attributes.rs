@@ -59,7 +59,12 @@ fn initialise(
     begin(
         py,
         this,
-        Parts { coroutine: coroutine.into(), name: name.map(Into::into), context: context.map(|context| Context::of(context.into())), eager },
+        Parts {
+            coroutine: coroutine.into(),
+            name: name.map(Into::into),
+            context: context.map(|context| Context::of(context.into())),
+            eager,
+        },
     )
 }
 

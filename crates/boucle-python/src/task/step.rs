@@ -279,11 +279,8 @@ fn wake_when_done(py: Python<'_>, task: This<'_, Task>, future: This<'_, Future>
         return soon::step_soon(py, task, Some(future));
     }
     let object = task.to_owned();
-    let waiter = if task.is_exact() {
-        Waiter::Task(object)
-    } else {
-        Waiter::Callback(wakeup(py, &object)?, context(py, task)?)
-    };
+    let waiter =
+        if task.is_exact() { Waiter::Task(object) } else { Waiter::Callback(wakeup(py, &object)?, context(py, task)?) };
     future.add_waiter(waiter);
     Ok(())
 }

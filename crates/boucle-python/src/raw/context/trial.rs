@@ -79,7 +79,9 @@ fn place_of_current(py: Python<'_>, outer: &Owned, inner: &Owned) -> Result<Opti
 fn holds_what_was_set(py: Python<'_>, one: &Owned, other: &Owned, variable: &Owned, empty: &Owned) -> Result<bool> {
     let set = |value: &Owned| {
         // SAFETY: both are alive.
-        within(py, one, || unsafe { Owned::from_returned(ffi::PyContextVar_Set(variable.as_ptr(), value.as_ptr())) }.map(drop))
+        within(py, one, || {
+            unsafe { Owned::from_returned(ffi::PyContextVar_Set(variable.as_ptr(), value.as_ptr())) }.map(drop)
+        })
     };
     let (first, second) = (Owned::none(py), Owned::truth(py));
     set(&first)?;
