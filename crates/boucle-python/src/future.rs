@@ -74,6 +74,8 @@ pub(crate) struct TaskFlags {
     pub(crate) must_cancel: Cell<bool>,
     /// Whether it is worth a report when the task is destroyed while it is pending.
     pub(crate) reports_destruction: Cell<bool>,
+    /// Whether it has been run from the queue before.
+    pub(crate) has_run: Cell<bool>,
 }
 
 /// What few futures have.

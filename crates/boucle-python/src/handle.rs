@@ -23,8 +23,9 @@ use pyo3::{ffi, intern};
 use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::raw::args::Arg;
-use crate::raw::call::{StoredArgs, check_signals, copy_context, run_in_context};
+use crate::raw::call::{StoredArgs, call_stored, check_signals};
 use crate::raw::class::{Builder, VALUE_AT, Visit, WeakList};
+use crate::raw::context::{Context, ContextCell};
 use crate::raw::freelist::Freelist;
 use crate::raw::guard::{guard, guard_infallible};
 use crate::raw::method::property;
@@ -36,7 +37,7 @@ use crate::rendezvous;
 pub(crate) struct Handle {
     callback: ObjectCell,
     args: StoredArgs,
-    context: ObjectCell,
+    context: ContextCell,
     /// The loop. Only its own methods make handles, so it is always a `LoopCore`.
     owner: ObjectCell,
     weak_references: WeakList,
@@ -114,16 +115,16 @@ pub(crate) struct Callback<'a, I> {
     /// Its arguments.
     pub(crate) args: I,
     /// The context it runs in; a copy of the current one where there is none.
-    pub(crate) context: Option<Arg<'a>>,
+    pub(crate) context: Option<Context>,
 }
 
 impl<'a, I: ExactSizeIterator<Item = Arg<'a>>> Callback<'a, I> {
     /// What a handle is made of; what can fail has been done by then.
     #[inline]
     fn prepare(self, py: Python<'_>, owner: This<'_, LoopCore>) -> Result<Prepared> {
-        let context = match self.context.filter(|context| !context.is_none()) {
-            Some(context) => context.to_owned(),
-            None => copy_context(py)?,
+        let context = match self.context {
+            Some(context) => context,
+            None => Context::copy_current(py)?,
         };
         let args = StoredArgs::new(self.args)?;
         let debug = if owner.debug() { Some(DebugInfo::here(py)?) } else { None };
@@ -172,7 +173,7 @@ impl<'a, I: ExactSizeIterator<Item = Arg<'a>>> Callback<'a, I> {
 struct Prepared {
     callback: Owned,
     args: StoredArgs,
-    context: Owned,
+    context: Context,
     owner: Owned,
     debug: Option<Box<DebugInfo>>,
 }
@@ -183,7 +184,7 @@ impl Prepared {
         Handle {
             callback: ObjectCell::new(self.callback),
             args: self.args,
-            context: ObjectCell::new(self.context),
+            context: ContextCell::new(self.context),
             owner: ObjectCell::new(self.owner),
             weak_references: WeakList::default(),
             debug: Cell::new(self.debug),
@@ -226,9 +227,10 @@ impl Handle {
 
     /// Visits what it holds.
     pub(crate) fn traverse(&self, visit: &mut Visit) {
-        for cell in [&self.callback, self.args.content(), &self.context, &self.owner] {
+        for cell in [&self.callback, self.args.content(), &self.owner] {
             visit.cell(cell);
         }
+        self.context.traverse(visit);
     }
 
     /// Lets go of everything that could be part of a cycle.
@@ -286,7 +288,10 @@ pub(crate) fn run_and_keep(py: Python<'_>, this: This<'_, Handle>) -> Result<()>
         return Ok(());
     }
     let outer = this.running.replace(true);
-    let mut result = run_in_context(py, &this.context, &this.callback, &this.args);
+    let mut result = this.context.run(py, || call_stored(py, &this.callback, &this.args));
+    if !this.repeats.get() {
+        this.context.give_back(py);
+    }
     if result == Err(Raised) {
         result = report_failure(py, this);
     }
@@ -366,8 +371,8 @@ fn wait_until_it_has_run(py: Python<'_>, this: This<'_, Handle>) -> Result<()> {
     Ok(())
 }
 
-fn context(_: Python<'_>, this: This<'_, Handle>) -> Result<Option<Owned>> {
-    Ok(this.context.get())
+fn context(py: Python<'_>, this: This<'_, Handle>) -> Result<Option<Owned>> {
+    this.context.object(py)
 }
 
 fn when(_: Python<'_>, this: This<'_, TimerHandle>) -> Result<Time> {

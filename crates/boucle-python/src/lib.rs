@@ -71,6 +71,7 @@ mod _boucle {
         settings::initialise()?;
         boucle_core::clock::Scale::prepare();
         imports::initialise(py)?;
+        raw::context::initialise(py)?;
         directory::initialise(py)?;
         let readable = frames::check(py)?;
         let classes = [("LoopCore", loop_core::initialise(py).map_err(|raised| raised.take(py))?)];
@@ -145,6 +146,12 @@ mod _boucle {
     #[pyfunction]
     fn _metrics_of_process() -> Vec<loop_core::metrics::ThreadSums> {
         loop_core::metrics::of_process()
+    }
+
+    /// Keeps the variables of contexts from now on, not objects, where this interpreter is known; says whether it does.
+    #[pyfunction]
+    fn _keep_variables(wanted: bool) -> bool {
+        raw::context::keep_mappings(wanted)
     }
 
     /// Whether steps are written down.

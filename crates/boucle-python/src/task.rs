@@ -27,8 +27,9 @@ use pyo3::{ffi, intern};
 use crate::future::{Future, TaskFlags, soon, tell_exception_handler};
 use crate::imports;
 use crate::loop_core::LoopCore;
-use crate::raw::call::{bind_builtin, copy_context, is_native_coroutine};
+use crate::raw::call::{bind_builtin, is_native_coroutine};
 use crate::raw::class::{Builder, Collected, Finalized, VALUE_AT, Visit, WeakList};
+use crate::raw::context::{Context, ContextCell};
 use crate::raw::freelist::Freelist;
 use crate::raw::{Class, GilOnce, ObjectCell, Owned, Result, This, TypeCell};
 
@@ -38,7 +39,7 @@ use crate::raw::{Class, GilOnce, ObjectCell, Owned, Result, This, TypeCell};
 pub(crate) struct Task {
     future: Future,
     coroutine: ObjectCell,
-    context: ObjectCell,
+    context: ContextCell,
     /// What it awaits.
     waiter: ObjectCell,
     /// Its name, once somebody has given or asked for one.
@@ -73,9 +74,10 @@ impl Class for Task {
 impl Collected for Task {
     fn traverse(&self, visit: &mut Visit) {
         self.future.traverse(visit);
-        for cell in [&self.coroutine, &self.context, &self.waiter, &self.name] {
+        for cell in [&self.coroutine, &self.waiter, &self.name] {
             visit.cell(cell);
         }
+        self.context.traverse(visit);
     }
 
     fn clear(&self) {
@@ -149,9 +151,14 @@ pub(crate) fn native(object: &Owned) -> Option<This<'_, Task>> {
     This::<Task>::exactly(object)
 }
 
+/// The task behind a reference to a `Task` or to an object of a subclass.
+pub(crate) fn of(object: &Owned) -> Option<This<'_, Task>> {
+    This::<Task>::of(object)
+}
+
 /// Whether an object is a `Task` or of a subclass.
 pub(crate) fn is_task(object: &Owned) -> bool {
-    This::<Task>::of(object).is_some()
+    of(object).is_some()
 }
 
 /// The future that a task is.
@@ -161,9 +168,14 @@ pub(crate) fn as_future(task: This<'_, Task>) -> This<'_, Future> {
     unsafe { task.base() }
 }
 
-/// The context that a task runs in.
-pub(crate) fn context(py: Python<'_>, task: &Owned) -> Owned {
-    This::<Task>::of(task).and_then(|task| task.context.get()).unwrap_or_else(|| Owned::none(py))
+/// The context that a task runs in, for what is to run in the very same one.
+pub(crate) fn context(py: Python<'_>, task: This<'_, Task>) -> Result<Context> {
+    Ok(Context::of(context_object(py, task)?))
+}
+
+/// The context that a task runs in, as Python sees it; `None` before the task is initialised.
+pub(crate) fn context_object(py: Python<'_>, task: This<'_, Task>) -> Result<Owned> {
+    Ok(task.context.object(py)?.unwrap_or_else(|| Owned::none(py)))
 }
 
 /// What a task is made of.
@@ -173,7 +185,7 @@ pub(crate) struct Parts {
     /// Its name; one with a number where there is none.
     pub(crate) name: Option<Owned>,
     /// The context it runs in; a copy of the current one where there is none.
-    pub(crate) context: Option<Owned>,
+    pub(crate) context: Option<Context>,
     /// Whether its first step is made at once.
     pub(crate) eager: bool,
 }
@@ -200,7 +212,7 @@ pub(crate) fn begin(py: Python<'_>, this: This<'_, Task>, parts: Parts) -> Resul
     }
     let context = match context {
         Some(context) => context,
-        None => copy_context(py)?,
+        None => Context::copy_current(py)?,
     };
     match name {
         Some(name) => {

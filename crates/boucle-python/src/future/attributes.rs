@@ -10,7 +10,7 @@ use pyo3::{ffi, intern};
 use super::waiters::Waiter;
 use super::{Future, State, awaiting, soon};
 use crate::imports;
-use crate::raw::call::copy_context;
+use crate::raw::context::Context;
 use crate::raw::method::property;
 use crate::raw::{Args, Owned, Result, This, getter, init, method, setter};
 
@@ -81,15 +81,15 @@ fn add_done_callback(py: Python<'_>, this: This<'_, Future>, args: Args<'_>) -> 
         );
     };
     this.check_initialised()?;
-    let context = match context.filter(|context| !context.is_none()) {
-        Some(context) => context.to_owned(),
-        None => copy_context(py)?,
+    let context = match context.and_then(Context::given) {
+        Some(context) => context,
+        None => Context::copy_current(py)?,
     };
     add_callback(py, this, callback.to_owned(), context)
 }
 
 /// Adds a callback, or has it called soon where the future is done.
-fn add_callback(py: Python<'_>, this: This<'_, Future>, callback: Owned, context: Owned) -> Result<()> {
+fn add_callback(py: Python<'_>, this: This<'_, Future>, callback: Owned, context: Context) -> Result<()> {
     if this.is_pending() {
         this.waiters.add(Waiter::Callback(callback, context));
         return Ok(());

@@ -11,6 +11,7 @@ use super::waiters::Waiter;
 use crate::imports;
 use crate::loop_core::{LoopCore, tasks};
 use crate::raw::call;
+use crate::raw::context::Context;
 use crate::raw::{Owned, Result, This};
 use crate::task::{self, Task};
 
@@ -26,14 +27,15 @@ pub(crate) fn call_soon(
     of: This<'_, Future>,
     callback: &Owned,
     argument: Option<&Owned>,
-    context: &Owned,
+    context: &Context,
 ) -> Result<()> {
     if let Some(called) = natively(py, of, |core| tasks::call_soon(py, core, callback, argument, context)) {
         return called;
     }
     let Some(owner) = of.owner.object().get() else { return Ok(()) };
+    let context = context.clone().into_object(py)?;
     let imports = imports::get(py);
-    call::call_soon(py, &imports.call_soon, &owner, callback, argument, context, &imports.context_only).map(drop)
+    call::call_soon(py, &imports.call_soon, &owner, callback, argument, &context, &imports.context_only).map(drop)
 }
 
 /// Tells a waiter that the future is done.
@@ -60,5 +62,5 @@ pub(crate) fn step_soon(py: Python<'_>, task: This<'_, Task>, future: Option<Thi
     let object = task.to_owned();
     let callback = if future.is_some() { task::wakeup(py, &object) } else { task::step_callback(py, &object) }?;
     let argument = future.map(This::to_owned);
-    call_soon(py, of, &callback, argument.as_ref(), &task::context(py, &object))
+    call_soon(py, of, &callback, argument.as_ref(), &task::context(py, task)?)
 }

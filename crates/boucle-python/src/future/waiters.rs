@@ -12,6 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use crate::raw::class::Visit;
+use crate::raw::context::{Context, ContextCell};
 use crate::raw::{ObjectCell, Owned, Result};
 use crate::task;
 
@@ -21,7 +22,7 @@ pub(crate) enum Waiter {
     /// A task of ours.
     Task(Owned),
     /// A callback and its context.
-    Callback(Owned, Owned),
+    Callback(Owned, Context),
 }
 
 /// Waiters after the first: one word in each future, where a `Vec` takes three.
@@ -33,7 +34,7 @@ pub(crate) struct Waiters {
     /// The first one's callback or task.
     first: ObjectCell,
     /// The first one's context; empty for a task.
-    context: ObjectCell,
+    context: ContextCell,
     further: Cell<Further>,
 }
 
@@ -147,6 +148,7 @@ impl Waiters {
 
     /// What asyncio shows as `_callbacks`: pairs of callback and context, or nothing.
     pub(crate) fn shown(&self, py: Python<'_>) -> Result<Option<Owned>> {
+        self.context.object(py)?;
         let all: Vec<Waiter> = self.first().into_iter().chain(self.further().into_iter().flatten()).collect();
         if all.is_empty() {
             return Ok(None);
@@ -154,8 +156,15 @@ impl Waiters {
         let list = PyList::empty(py);
         for waiter in all {
             let context = match &waiter {
-                Waiter::Task(task) => task::context(py, task),
-                Waiter::Callback(_, context) => context.clone(),
+                Waiter::Task(task) => match task::of(task) {
+                    Some(task) => task::context_object(py, task)?,
+                    None => Owned::none(py),
+                },
+                Waiter::Callback(_, context) => {
+                    let object = context.clone().into_object(py)?;
+                    self.replace_further(context, &Context::of(object.clone()));
+                    object
+                }
             };
             let callback = waiter.callback(py)?;
             list.append(PyTuple::new(py, [callback.any(py), context.any(py)])?)?;
@@ -163,15 +172,28 @@ impl Waiters {
         Ok(Some(list.into_any().into()))
     }
 
+    /// Has the first of the further callbacks that would run in `former` run in a context that Python has been shown.
+    fn replace_further(&self, former: &Context, shown: &Context) {
+        let Some(mut further) = self.further.take() else { return };
+        let contexts = further.iter_mut().filter_map(|waiter| match waiter {
+            Waiter::Task(_) => None,
+            Waiter::Callback(_, context) => Some(context),
+        });
+        let replaced = contexts.into_iter().find(|context| context.content().is(former.content()));
+        let former = replaced.map(|context| std::mem::replace(context, shown.clone()));
+        self.further.set(Some(further));
+        drop(former);
+    }
+
     /// Visits what they hold.
     pub(crate) fn traverse(&self, visit: &mut Visit) {
         visit.cell(&self.first);
-        visit.cell(&self.context);
+        self.context.traverse(visit);
         let further = self.further.take();
         for waiter in further.iter().flat_map(|further| further.iter()) {
             visit.object(waiter.object());
             if let Waiter::Callback(_, context) = waiter {
-                visit.object(context);
+                visit.object(context.content());
             }
         }
         self.further.set(further);

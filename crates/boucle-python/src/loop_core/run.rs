@@ -322,8 +322,7 @@ fn report_failure(py: Python<'_>, this: This<'_, LoopCore>, task: This<'_, Task>
     }
     let object = task.to_owned();
     let callback = task::step_callback(py, &object)?;
-    let context = task::context(py, &object);
-    let handle = tasks::handle(py, this, &callback, None, &context)?;
+    let handle = tasks::handle(py, this, &callback, None, &task::context(py, task)?)?;
     this.to_owned().any(py).call_method1(intern!(py, "_callback_failed"), (handle.any(py), exception.any(py)))?;
     Ok(())
 }

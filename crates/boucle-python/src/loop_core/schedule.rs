@@ -10,6 +10,7 @@ use super::{Item, LoopCore, tasks};
 use crate::handle::{self, Callback};
 use crate::imports;
 use crate::raw::args::Arg;
+use crate::raw::context::Context;
 use crate::raw::{Args, Owned, Result, This, method};
 use crate::settings;
 use crate::task;
@@ -38,7 +39,9 @@ impl LoopCore {
 macro_rules! callback_or_inherited {
     ($py:expr, $this:expr, $args:expr, $skip:expr, $name:literal) => {
         match ($args.get($skip), $args.only_keyword(&imports::get($py).context)) {
-            (Some(function), Some(context)) => Callback { function, args: $args.from($skip + 1), context },
+            (Some(function), Some(context)) => {
+                Callback { function, args: $args.from($skip + 1), context: context.and_then(Context::given) }
+            }
             _ => return $args.forward(&imports::base_method($py, $name)?, &$this.to_owned()),
         }
     };

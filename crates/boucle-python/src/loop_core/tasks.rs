@@ -19,6 +19,7 @@ use crate::handle::Callback;
 use crate::imports;
 use crate::raw::args::Arg;
 use crate::raw::call::{builtin_address, class_version};
+use crate::raw::context::Context;
 use crate::raw::{Args, Owned, Result, This, method, set_attribute};
 use crate::settings;
 use crate::task::{self, Parts, Task};
@@ -63,7 +64,7 @@ pub(crate) fn call_soon(
     core: This<'_, LoopCore>,
     callback: &Owned,
     argument: Option<&Owned>,
-    context: &Owned,
+    context: &Context,
 ) -> Result<()> {
     core.check_open()?;
     core.push(handle(py, core, callback, argument, context)?);
@@ -81,7 +82,7 @@ pub(crate) fn call_soon_with(
     if takes_tasks(py, core) {
         core.check_open()?;
         let args = args.iter().map(|arg| Arg::of(arg));
-        let callback = Callback { function: Arg::of(function), args, context: context.map(Arg::of) };
+        let callback = Callback { function: Arg::of(function), args, context: context.cloned().map(Context::of) };
         core.push(callback.once(py, core)?);
         return Ok(());
     }
@@ -99,10 +100,10 @@ pub(super) fn handle(
     core: This<'_, LoopCore>,
     callback: &Owned,
     argument: Option<&Owned>,
-    context: &Owned,
+    context: &Context,
 ) -> Result<Owned> {
     let args = argument.map(Arg::of);
-    Callback { function: Arg::of(callback), args: args.into_iter(), context: Some(Arg::of(context)) }.once(py, core)
+    Callback { function: Arg::of(callback), args: args.into_iter(), context: Some(context.clone()) }.once(py, core)
 }
 
 /// A handle that does what a queued task would.
@@ -110,7 +111,7 @@ pub(super) fn handle_of_step(py: Python<'_>, core: This<'_, LoopCore>, task: Thi
     let object = task.to_owned();
     let awaited = task.awaited();
     let callback = if awaited.is_some() { task::wakeup(py, &object) } else { task::step_callback(py, &object) }?;
-    handle(py, core, &callback, awaited.as_ref(), &task::context(py, &object))
+    handle(py, core, &callback, awaited.as_ref(), &task::context(py, task)?)
 }
 
 /// Queues a task, to step or to wake up.
@@ -148,7 +149,7 @@ fn parts(py: Python<'_>, args: Args<'_>) -> Result<Option<Parts>> {
         if key.is(&imports::get(py).name) {
             parts.name = (!value.is_none()).then(|| value.to_owned());
         } else if cfg!(Py_3_11) && key.is(&imports::get(py).context) {
-            parts.context = (!value.is_none()).then(|| value.to_owned());
+            parts.context = Context::given(value);
         } else if cfg!(Py_3_14) && key.is(&imports::get(py).eager_start) {
             parts.eager = value.any(py).is_truthy()?;
         } else {

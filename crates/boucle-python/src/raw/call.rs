@@ -143,26 +143,11 @@ fn pack<'a>(count: usize, args: impl Iterator<Item = super::args::Arg<'a>>) -> R
     Ok(tuple)
 }
 
-/// Runs `callback(*args)` inside of `context`, as `context.run` does. All three keep their content during the call.
+/// Calls `callback(*args)`. Both keep their content during the call.
 #[inline]
-pub(crate) fn run_in_context(
-    _: Python<'_>,
-    context: &ObjectCell,
-    callback: &ObjectCell,
-    args: &StoredArgs,
-) -> Result<()> {
-    // SAFETY: the cell holds a context, alive during the call.
-    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
-        return Err(Raised);
-    }
-    let returned = args.call(callback);
+pub(crate) fn call_stored(_: Python<'_>, callback: &ObjectCell, args: &StoredArgs) -> Result<()> {
     // SAFETY: null, or a new reference that nobody else owns.
-    let result = unsafe { Owned::from_returned(returned) };
-    // SAFETY: the context that was entered above, by this thread. An exception that is set stays set.
-    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } < 0 {
-        return Err(Raised);
-    }
-    result.map(drop)
+    unsafe { Owned::from_returned(args.call(callback)) }.map(drop)
 }
 
 /// Runs the Python-level handlers of signals that came. Raises what they raise.

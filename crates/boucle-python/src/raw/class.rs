@@ -195,7 +195,8 @@ impl Visit {
         self.ptr(cell.as_ptr());
     }
 
-    fn ptr(&mut self, object: *mut ffi::PyObject) {
+    /// Visits an object; null is none.
+    pub(super) fn ptr(&mut self, object: *mut ffi::PyObject) {
         if self.result == 0 && !object.is_null() {
             // SAFETY: the collector passed the function and its argument for this traversal; the object is alive.
             self.result = unsafe { (self.function)(object, self.arg) };

@@ -21,6 +21,7 @@ pub(crate) mod buffer;
 pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod class;
+pub(crate) mod context;
 pub(crate) mod freelist;
 pub(crate) mod gil;
 pub(crate) mod guard;

@@ -25,6 +25,15 @@ impl Owned {
         NonNull::new(ptr).map(Self).ok_or(Raised)
     }
 
+    /// Takes over a reference.
+    ///
+    /// # Safety
+    ///
+    /// `ptr` is a reference the caller owns. The GIL is held.
+    pub(crate) unsafe fn from_owned(ptr: NonNull<ffi::PyObject>) -> Self {
+        Self(ptr)
+    }
+
     /// Adds a reference to an object.
     ///
     /// # Safety

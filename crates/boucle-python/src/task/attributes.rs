@@ -13,6 +13,7 @@ use crate::future::{self, Future};
 use crate::imports;
 use crate::mutation::Mutation;
 use crate::raw::call::recursively;
+use crate::raw::context::Context;
 use crate::raw::method::property;
 use crate::raw::{Args, Owned, Result, This, getter, init, method, setter};
 
@@ -58,7 +59,12 @@ fn initialise(
     begin(
         py,
         this,
-        Parts { coroutine: coroutine.into(), name: name.map(Into::into), context: context.map(Into::into), eager },
+        Parts {
+            coroutine: coroutine.into(),
+            name: name.map(Into::into),
+            context: context.map(|context| Context::of(context.into())),
+            eager,
+        },
     )
 }
 
@@ -127,8 +133,8 @@ fn get_coro(_: Python<'_>, this: This<'_, Task>) -> Result<Option<Owned>> {
     Ok(this.coroutine.get())
 }
 
-fn get_context(_: Python<'_>, this: This<'_, Task>) -> Result<Option<Owned>> {
-    Ok(this.context.get())
+fn get_context(py: Python<'_>, this: This<'_, Task>) -> Result<Option<Owned>> {
+    this.context.object(py)
 }
 
 fn get_name(py: Python<'_>, this: This<'_, Task>) -> Result<Option<Owned>> {

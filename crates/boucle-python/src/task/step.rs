@@ -7,27 +7,29 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::{Task, as_future, context, current, registry, step_callback, wakeup};
+use super::{Task, as_future, context, context_object, current, registry, step_callback, wakeup};
 use crate::future::waiters::Waiter;
 use crate::future::{self, Future, Outcome, outcome, soon};
 use crate::imports;
 use crate::mutation::Mutation;
-use crate::raw::call::{Sent, enter_context, exit_context, resume};
+use crate::raw::call::{Sent, resume};
 use crate::raw::guard::{afterwards, discard, value_of};
 use crate::raw::{Owned, Raised, Result, This};
 
 /// The step of a queued task. What it waited for is done. The caller has made it the current task.
 #[inline]
 pub(crate) fn run_queued(py: Python<'_>, this: This<'_, Task>) -> Result<()> {
-    enter_context(py, &this.context)?;
-    let result = match this.waiter.get() {
+    let result = this.context.run(py, || match this.waiter.get() {
         None => step(py, this, None),
         Some(waiter) => match future::native(&waiter) {
             Some(future) => wake(py, this, future),
             None => step(py, this, None),
         },
-    };
-    exit_context(py, &this.context)?;
+    });
+    // Most tasks run once, or wait for long after their first step. What runs often keeps its context until it is done.
+    if !this.flags().has_run.replace(true) || !as_future(this).is_pending() {
+        this.context.give_back(py);
+    }
     result
 }
 
@@ -70,11 +72,8 @@ pub(super) fn start_eagerly(py: Python<'_>, this: This<'_, Task>) -> Result<()> 
     let task = this.to_owned();
     registry::enter(py, this);
     let former = current::swap(py, &owner, Some(&task))?;
-    let result = enter_context(py, &this.context).and_then(|()| {
-        let result = step(py, this, None);
-        let left = exit_context(py, &this.context);
-        result.and(left)
-    });
+    let result = this.context.run(py, || step(py, this, None));
+    this.context.give_back(py);
     afterwards(py, result, || {
         drop(current::swap(py, &owner, former.as_ref())?);
         if !as_future(this).is_pending() {
@@ -244,7 +243,7 @@ fn wait_for_foreign(py: Python<'_>, this: This<'_, Task>, yielded: &Owned) -> Re
     object.setattr(intern!(py, "_asyncio_future_blocking"), false)?;
     let task = this.to_owned();
     let keywords = PyDict::new(py);
-    keywords.set_item("context", context(py, &task).any(py))?;
+    keywords.set_item("context", context_object(py, this)?.any(py))?;
     let callback = wakeup(py, &task)?;
     object.call_method(intern!(py, "add_done_callback"), (callback.any(py),), Some(&keywords))?;
     drop(this.waiter.replace(Some(yielded.clone())));
@@ -270,7 +269,7 @@ fn fail_soon(py: Python<'_>, this: This<'_, Task>, text: String) -> Result<()> {
     let error: Owned = py.get_type::<PyRuntimeError>().call1((text,))?.into();
     let task = this.to_owned();
     let callback = step_callback(py, &task)?;
-    soon::call_soon(py, as_future(this), &callback, Some(&error), &context(py, &task))
+    soon::call_soon(py, as_future(this), &callback, Some(&error), &context(py, this)?)
 }
 
 /// Wakes a task up when a future is done.
@@ -280,11 +279,8 @@ fn wake_when_done(py: Python<'_>, task: This<'_, Task>, future: This<'_, Future>
         return soon::step_soon(py, task, Some(future));
     }
     let object = task.to_owned();
-    let waiter = if task.is_exact() {
-        Waiter::Task(object)
-    } else {
-        Waiter::Callback(wakeup(py, &object)?, context(py, &object))
-    };
+    let waiter =
+        if task.is_exact() { Waiter::Task(object) } else { Waiter::Callback(wakeup(py, &object)?, context(py, task)?) };
     future.add_waiter(waiter);
     Ok(())
 }

@@ -52,9 +52,12 @@ pub(crate) fn inherit(py: Python<'_>, number: u32, task: This<'_, Task>) {
 
 #[cold]
 fn look_up(py: Python<'_>, number: u32, task: This<'_, Task>) {
-    let context = task::context(py, &task.to_owned());
     let variable = VARIABLE.get(py);
-    match context.any(py).call_method1("get", (variable.any(py),)).and_then(|text| text.extract::<Option<String>>()) {
+    let text = task::context_object(py, task)
+        .map_err(|raised| raised.take(py))
+        .and_then(|context| context.any(py).call_method1("get", (variable.any(py),)))
+        .and_then(|text| text.extract::<Option<String>>());
+    match text {
         Ok(Some(text)) => set(py, number, text, variable.clone()),
         Ok(None) => {}
         Err(error) => discard(py, error),

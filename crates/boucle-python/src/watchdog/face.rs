@@ -54,9 +54,11 @@ pub(crate) fn _set_watchdog_face(py: Python<'_>, face: Bound<'_, PyAny>, root: B
 
 /// The context of a task of boucle's own class; None for anything else. Its own method exists from 3.12 on.
 #[pyfunction]
-pub(crate) fn _context_of(py: Python<'_>, task: Bound<'_, PyAny>) -> Option<Py<PyAny>> {
+pub(crate) fn _context_of(py: Python<'_>, task: Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>> {
     let task: Owned = task.into();
-    task::is_task(&task).then(|| task::context(py, &task).any(py).to_owned().unbind())
+    let Some(task) = task::of(&task) else { return Ok(None) };
+    let context = task::context_object(py, task).map_err(|raised| raised.take(py))?;
+    Ok(Some(context.any(py).to_owned().unbind()))
 }
 
 /// Names whoever runs in a loop by a text, which the variable has in its context. Nothing outside of a step.
