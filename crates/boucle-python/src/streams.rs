@@ -26,9 +26,11 @@ mod writer;
 
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyString, PyType};
 
 use crate::raw::{Args, GilOnce, Owned, Raised, Result};
+
+pub(crate) use reader::Fed;
 
 /// asyncio's classes.
 struct Asyncio {
@@ -57,6 +59,24 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<[(&'static str, Owned); 4]> {
         ("StreamWriterCore", writer::initialise(py)?),
         ("StreamOperation", operation::initialise(py)?),
     ])
+}
+
+/// Learns the three classes of Python's, which nobody has changed yet.
+pub(crate) fn learn(
+    py: Python<'_>,
+    reader: &Bound<'_, PyType>,
+    protocol: &Bound<'_, PyType>,
+    writer: &Bound<'_, PyType>,
+) -> PyResult<()> {
+    reader::learn(py, reader)?;
+    writer::learn_protocol(py, protocol)?;
+    writer::learn(py, writer)
+}
+
+/// The reader behind a protocol of ours, if feeding it natively cannot be told from what the protocol does.
+#[inline]
+pub(crate) fn reader_of(py: Python<'_>, protocol: &Owned) -> Option<Fed> {
+    reader::fed(py, writer::reader_behind(py, protocol)?)
 }
 
 /// Calls asyncio's own method of one of its classes, with the arguments of a call.

@@ -8,8 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::super::report;
-use super::feeding::{self, Fed};
-use super::{StreamTransport, closing, parties};
+use super::{StreamTransport, closing, feeding, parties};
 use crate::errors::to_py_err;
 use crate::imports;
 use crate::loop_core::LoopCore;
@@ -18,6 +17,7 @@ use crate::raw::bytes::{self, Buffer};
 use crate::raw::call::{enter_context, exit_context};
 use crate::raw::guard::value_of;
 use crate::raw::{Owned, Raised, Result, This, vector};
+use crate::streams;
 
 /// Runs `work` in the connection's context.
 pub(super) fn in_context(
@@ -50,7 +50,7 @@ pub(super) fn ready(
     if this.buffered.get() {
         return fill_buffer(py, core, this, watcher, &protocol);
     }
-    let fed = feeding::reader_of(py, core, &protocol);
+    let fed = Fed::of(py, core, &protocol);
     let mut data = None;
     let outcome = core.with_scratch(|scratch| {
         let outcome = socket::receive(this.fd.get(), scratch);
@@ -79,6 +79,42 @@ pub(super) fn ready(
     }
 }
 
+/// A reader that is fed natively.
+enum Fed {
+    Asyncio(feeding::Fed),
+    Own(streams::Fed),
+}
+
+impl Fed {
+    /// The reader behind a protocol, if there is one.
+    #[inline]
+    fn of(py: Python<'_>, core: This<'_, LoopCore>, protocol: &Owned) -> Option<Self> {
+        match streams::reader_of(py, protocol) {
+            Some(own) => Some(Self::Own(own)),
+            None => feeding::reader_of(py, core, protocol).map(Self::Asyncio),
+        }
+    }
+
+    /// Adds what was read; false where more is to be done than that. Raises where it cannot be added: then nothing has
+    /// changed.
+    #[inline]
+    fn take(&self, py: Python<'_>, content: &[u8]) -> Result<bool> {
+        match self {
+            Self::Asyncio(fed) => fed.extend(content).map(|()| true),
+            Self::Own(fed) => fed.take(py, content),
+        }
+    }
+
+    /// What comes after that.
+    #[inline]
+    fn tell(&self, py: Python<'_>) -> Result<()> {
+        match self {
+            Self::Asyncio(fed) => fed.tell(py),
+            Self::Own(fed) => fed.tell(py),
+        }
+    }
+}
+
 /// Where what was read is.
 enum Taken {
     /// In the buffer of a reader, who is to be told.
@@ -92,8 +128,9 @@ enum Taken {
 #[inline]
 fn take(py: Python<'_>, fed: Option<Fed>, content: &[u8]) -> Result<Taken> {
     let refusal = match fed {
-        Some(fed) => match fed.extend(content) {
-            Ok(()) => return Ok(Taken::Fed(fed)),
+        Some(fed) => match fed.take(py, content) {
+            Ok(true) => return Ok(Taken::Fed(fed)),
+            Ok(false) => None,
             Err(raised) => Some(raised.take_value(py)),
         },
         None => None,
