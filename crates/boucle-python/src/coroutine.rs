@@ -13,7 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use crate::future::awaiting::thrown;
-use crate::raw::call::Sent;
+use crate::raw::call::{self, Sent};
 use crate::raw::guard::afterwards;
 use crate::raw::{Args, Class, Owned, Raised, Result, This};
 
@@ -119,11 +119,8 @@ pub(crate) fn next<T: Coroutine>(py: Python<'_>, this: This<'_, T>) -> Result<Op
     }
 }
 
-/// An instance, for a tuple or an exception as the argument of a class would be taken apart.
 fn stop(py: Python<'_>, result: &Owned) -> Result<Raised> {
-    let class = py.get_type::<PyStopIteration>().into_any().into();
-    let stop = crate::raw::vector::call(py, &class, &[result])?;
-    Ok(Raised::put_back(py, stop))
+    Ok(Raised::put_back(py, call::stop_iteration(py, result)?))
 }
 
 fn as_iteration(py: Python<'_>, sent: Sent) -> Result<Owned> {

@@ -60,6 +60,8 @@ pub(crate) struct StreamOperation {
     writer: MaybeInstance<StreamWriterCore>,
     /// How many bytes, or up to which separator; nothing where it is a line's end.
     argument: ObjectCell,
+    /// How many bytes, where it is a number.
+    wanted: usize,
     /// The future that is done when something has arrived.
     awaited: ObjectCell,
     /// asyncio's coroutine of the same call.
@@ -109,17 +111,19 @@ pub(super) fn initialise(py: Python<'_>) -> Result<Owned> {
     Ok(class)
 }
 
-/// The operation of a call of a reader's method.
+/// The operation of a call of a reader's method. `wanted` is the argument, where it is a number.
 #[inline]
 pub(super) fn of_reader(
     py: Python<'_>,
     reader: This<'_, StreamReaderCore>,
     kind: Kind,
     argument: Option<Owned>,
+    wanted: usize,
 ) -> Result<Owned> {
     OPERATIONS.make_collected(py, || StreamOperation {
         reader: MaybeInstance::new(reader),
         argument: argument.map_or_else(ObjectCell::default, ObjectCell::new),
+        wanted,
         kind: Cell::new(kind),
         ..StreamOperation::default()
     })
@@ -234,7 +238,7 @@ fn find(this: This<'_, StreamOperation>, reader: This<'_, StreamReaderCore>, wok
     if !matches!(kind, Kind::Read | Kind::ReadExactly) {
         return find_separator(this, reader);
     }
-    let (length, wanted) = (reader.storage.len(), wanted(this));
+    let (length, wanted) = (reader.storage.len(), this.wanted);
     match kind {
         Kind::Read if length == 0 && !reader.eof.get() && !woken => Found::Nothing,
         Kind::Read => Found::Bytes(length.min(wanted)),
@@ -242,12 +246,6 @@ fn find(this: This<'_, StreamOperation>, reader: This<'_, StreamReaderCore>, wok
         _ if reader.eof.get() => Found::End,
         _ => Found::Nothing,
     }
-}
-
-/// How many bytes are read.
-fn wanted(this: This<'_, StreamOperation>) -> usize {
-    let number = this.argument.get().and_then(|number| number.small_int());
-    number.and_then(|number| usize::try_from(number).ok()).unwrap_or(usize::MAX)
 }
 
 fn find_separator(this: This<'_, StreamOperation>, reader: This<'_, StreamReaderCore>) -> Found {

@@ -271,8 +271,10 @@ fn readexactly(py: Python<'_>, this: This<'_, StreamReaderCore>, args: Args<'_>)
 
 /// Reads a number of bytes; one that is not positive means something else.
 fn counted(py: Python<'_>, this: This<'_, StreamReaderCore>, kind: Kind, args: Args<'_>) -> Result<Owned> {
-    match only(args).filter(|_| this.is_usual()) {
-        Some(number) if number.small_int() > Some(0) => operation::of_reader(py, this, kind, Some(number)),
+    let number = only(args).filter(|_| this.is_usual());
+    let wanted = number.as_ref().and_then(Owned::small_int).and_then(|number| usize::try_from(number).ok());
+    match wanted {
+        Some(wanted @ 1..) => operation::of_reader(py, this, kind, number, wanted),
         _ => asyncios(py, this, &kind.method(py), args),
     }
 }
@@ -284,14 +286,14 @@ fn readuntil(py: Python<'_>, this: This<'_, StreamReaderCore>, args: Args<'_>) -
         None => has_none(args),
     };
     if is_usual && this.is_usual() {
-        return operation::of_reader(py, this, Kind::ReadUntil, given);
+        return operation::of_reader(py, this, Kind::ReadUntil, given, 0);
     }
     asyncios(py, this, intern!(py, "readuntil"), args)
 }
 
 fn readline(py: Python<'_>, this: This<'_, StreamReaderCore>, args: Args<'_>) -> Result<Owned> {
     if has_none(args) && this.is_usual() {
-        return operation::of_reader(py, this, Kind::ReadLine, None);
+        return operation::of_reader(py, this, Kind::ReadLine, None, 0);
     }
     asyncios(py, this, intern!(py, "readline"), args)
 }

@@ -9,8 +9,9 @@ use pyo3::types::PyType;
 use super::{ASYNCIO, flag_property, hand_on, has_none, object_property, only, operation, reader};
 use crate::raw::class::{Builder, Collected, MaybeInstance, Visit};
 use crate::raw::instance::referent;
+use crate::raw::method::property;
 use crate::raw::written::Heir;
-use crate::raw::{Args, Class, ObjectCell, Owned, Result, This, TypeCell, method, vector};
+use crate::raw::{Args, Class, ObjectCell, Owned, Result, This, TypeCell, getter, method, setter, vector};
 use crate::transport::stream;
 
 /// What asyncio's protocol of a stream has in its attributes, in all versions.
@@ -31,6 +32,8 @@ pub(crate) struct StreamProtocolCore {
     client_connected: ObjectCell,
     over_ssl: ObjectCell,
     closed: ObjectCell,
+    /// Nothing is `None`, which asyncio's class has.
+    source_traceback: ObjectCell,
 }
 
 static PROTOCOL: TypeCell = TypeCell::new();
@@ -43,7 +46,7 @@ impl Class for StreamProtocolCore {
 }
 
 impl StreamProtocolCore {
-    fn cells(&self) -> [&ObjectCell; 11] {
+    fn cells(&self) -> [&ObjectCell; 12] {
         [
             &self.reader,
             &self.owner,
@@ -56,6 +59,7 @@ impl StreamProtocolCore {
             &self.client_connected,
             &self.over_ssl,
             &self.closed,
+            &self.source_traceback,
         ]
     }
 }
@@ -91,6 +95,13 @@ pub(super) fn initialise_protocol(py: Python<'_>) -> Result<Owned> {
             object_property!(StreamProtocolCore, "_client_connected_cb", client_connected),
             object_property!(StreamProtocolCore, "_over_ssl", over_ssl),
             object_property!(StreamProtocolCore, "_closed", closed),
+            property(
+                c"_source_traceback",
+                getter!(StreamProtocolCore, "_source_traceback", |_, this: This<'_, StreamProtocolCore>| {
+                    Ok(this.source_traceback.get())
+                }),
+                Some(setter!(StreamProtocolCore, "_source_traceback", set_source_traceback)),
+            ),
         ])
         .build(py)
 }
@@ -104,6 +115,11 @@ pub(super) fn learn_protocol(py: Python<'_>, class: &Bound<'_, PyType>) -> PyRes
 #[inline]
 pub(super) fn reader_behind(py: Python<'_>, protocol: &Owned) -> Option<Owned> {
     referent(py, &PROTOCOL_AS_WRITTEN.instance(py, protocol)?.reader.get()?)
+}
+
+fn set_source_traceback(_: Python<'_>, this: This<'_, StreamProtocolCore>, frames: Option<Owned>) -> Result<()> {
+    drop(this.source_traceback.replace(frames));
+    Ok(())
 }
 
 fn data_received(py: Python<'_>, this: This<'_, StreamProtocolCore>, args: Args<'_>) -> Result<()> {
