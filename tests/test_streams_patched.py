@@ -6,6 +6,7 @@ on asyncio's loop as with boucle's on ours.
 
 import asyncio
 import gc
+import socket
 import weakref
 
 import pytest
@@ -273,3 +274,16 @@ def test_methods_belong_to_the_class():
     """The interpreter calls a method of a native class without detours only where it is of exactly the object's class."""
     for method in (boucle.StreamReader.read, boucle.StreamWriter.write, boucle.StreamReaderProtocol.data_received):
         assert method.__objclass__.__module__ == "boucle._streams"
+
+
+def test_no_part_of_a_connection_has_a_dictionary(own_loop):
+    """With one the interpreter and the native half would look methods up in it."""
+    ours, theirs = socket.socketpair()
+    reader, writer = own_loop.run_until_complete(boucle.open_connection(sock=ours))
+    parts = (reader, writer, writer.transport, writer.transport.get_protocol())
+    held = [kind for part in parts for kind in map(type, gc.get_referents(part))]
+    # What get_extra_info answers, of the transport's.
+    assert held.count(dict) == 1
+    writer.close()
+    theirs.close()
+    run_turns(own_loop, 3)

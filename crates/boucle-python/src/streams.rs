@@ -13,11 +13,14 @@
 //! * The native half never raises an error of its own, but `IncompleteReadError`: asyncio's code finds the same state, and
 //!   raises with its own text.
 //! * A method of a public name is called by its name, so an object of another class can stand in for each of the three. A
-//!   class that derives from `boucle.StreamReader` may override anything: there asyncio's methods run.
+//!   class that derives from `boucle.StreamReader` may override anything: there asyncio's methods run. Only where the name
+//!   can mean nothing but our function is that called: an instance of exactly our class, which has the methods that it was
+//!   made with, and no attributes of the instance's own (`raw/written`).
+//! * So there is a native field for each attribute that asyncio's constructors set: no instance has a dictionary.
 //! * Data that a waiting reader was woken for stays in the reader until its task runs: a task that is cancelled loses nothing.
 //!
 //! Rejected: classes that are native throughout, which would have to follow each version's texts and attributes; handing
-//! data to the waiting coroutine, which loses it when that is cancelled.
+//! data to the waiting coroutine, which loses it when that is cancelled; waiting without a future, which `_waiter` shows.
 
 mod operation;
 mod reader;
