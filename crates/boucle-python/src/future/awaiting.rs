@@ -11,9 +11,10 @@ use pyo3::{ffi, intern};
 
 use super::attributes::only_argument;
 use super::{Future, Outcome, is_exception_class, outcome, raise_outcome};
-use crate::raw::call::{self, Sent};
+use crate::raw::call::Sent;
 use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
 use crate::raw::freelist::Freelist;
+use crate::raw::stop::stop_iteration;
 use crate::raw::{Args, Class, Owned, Raised, Result, This, TypeCell, method, unary};
 
 /// The iterator of one `await`.
@@ -114,7 +115,7 @@ pub(crate) fn step_in_place(py: Python<'_>, future: This<'_, Future>) -> Result<
     }
     match outcome(py, future)? {
         Outcome::Result(result) if result.is_none() => Ok(None),
-        Outcome::Result(result) => Err(Raised::put_back(py, call::stop_iteration(py, &result)?)),
+        Outcome::Result(result) => Err(Raised::put_back(py, stop_iteration(py, &result)?)),
         Outcome::Exception(exception) => Err(raise_outcome(py, future, &exception)),
     }
 }

@@ -186,20 +186,6 @@ pub(crate) fn raise(_: Python<'_>, exception: &Owned) -> Raised {
     Raised
 }
 
-/// A `StopIteration` with a value, which is not taken apart where it is a tuple or an exception. Calling the class makes the
-/// same of it.
-#[inline]
-pub(crate) fn stop_iteration(_: Python<'_>, value: &Owned) -> Result<Owned> {
-    // SAFETY: the value is alive. The class has both slots, which are called as the call of the class would.
-    unsafe {
-        let class: *mut ffi::PyTypeObject = ffi::PyExc_StopIteration.cast();
-        let args = Owned::from_returned(ffi::PyTuple_Pack(1, value.as_ptr()))?;
-        let (new, init) = (*class).tp_new.zip((*class).tp_init).expect("every class of exceptions has both");
-        let stop = Owned::from_returned(new(class, args.as_ptr(), ptr::null_mut()))?;
-        if init(stop.as_ptr(), args.as_ptr(), ptr::null_mut()) < 0 { Err(Raised) } else { Ok(stop) }
-    }
-}
-
 /// A coroutine was resumed: this came of it.
 pub(crate) enum Sent {
     /// It yielded this.

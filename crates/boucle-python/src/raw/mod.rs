@@ -29,6 +29,7 @@ pub(crate) mod instance;
 pub(crate) mod list;
 pub(crate) mod method;
 pub(crate) mod object;
+pub(crate) mod stop;
 pub(crate) mod vector;
 pub(crate) mod written;
 

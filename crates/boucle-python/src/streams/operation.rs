@@ -22,6 +22,7 @@ use crate::future::{self, awaiting};
 use crate::raw::call::{self, Sent};
 use crate::raw::class::{Builder, Collected, MaybeInstance, Visit};
 use crate::raw::freelist::Freelist;
+use crate::raw::stop::Ended;
 use crate::raw::{Class, ObjectCell, Owned, Result, This, TypeCell, bytes, vector};
 
 /// What is waited for.
@@ -68,6 +69,7 @@ pub(crate) struct StreamOperation {
     delegate: ObjectCell,
     kind: Cell<Kind>,
     stage: Cell<Stage>,
+    ended: Ended,
     /// Where a separator may begin: before, there is none.
     searched: Cell<usize>,
 }
@@ -93,10 +95,12 @@ impl Collected for StreamOperation {
         for cell in [&self.argument, &self.awaited, &self.delegate, self.reader.object(), self.writer.object()] {
             visit.cell(cell);
         }
+        self.ended.traverse(visit);
     }
 
     fn clear(&self) {
         drop(self.take_all());
+        self.ended.clear();
     }
 }
 
@@ -142,6 +146,10 @@ pub(super) fn of_writer(py: Python<'_>, writer: This<'_, StreamWriterCore>) -> R
 impl Coroutine for StreamOperation {
     fn stage(&self) -> &Cell<Stage> {
         &self.stage
+    }
+
+    fn ended(&self) -> &Ended {
+        &self.ended
     }
 
     fn name(&self) -> (&'static str, &'static str) {
