@@ -295,8 +295,8 @@ fn wait(py: Python<'_>, this: This<'_, StreamOperation>, reader: This<'_, Stream
     let Some(awaited) = future else { return by_asyncio(py, this) };
     reader.resume(py)?;
     drop(reader.waiter.replace(Some(awaited.clone())));
-    drop(this.awaited.replace(Some(awaited)));
-    StreamOperation::go_on(py, this)
+    drop(this.awaited.replace(Some(awaited.clone())));
+    future::native(&awaited).map_or_else(|| by_asyncio(py, this), |future| awaiting::step_as_coroutine(py, future))
 }
 
 /// asyncio's coroutine of the same call does the rest.

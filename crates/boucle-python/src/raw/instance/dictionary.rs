@@ -48,6 +48,12 @@ impl<const N: usize> View<'_, N> {
         names.iter().all(|name| self.find(name).is_none())
     }
 
+    /// Whether there is an attribute of the name at this place.
+    #[inline]
+    pub(crate) fn has(&self, place: usize) -> bool {
+        self.find(&self.names[place]).is_some()
+    }
+
     /// The attribute of the name at this place; nothing where there is none.
     #[inline]
     pub(crate) fn get(&self, place: usize) -> Option<Owned> {

@@ -121,6 +121,12 @@ impl<const N: usize> View<'_, N> {
         usize::from(self.head().size) == known
     }
 
+    /// Whether there is an attribute of the name at this place. It is asked before anything can have changed.
+    #[inline]
+    pub(crate) fn has(&self, place: usize) -> bool {
+        self.place(self.layout.places[place]).is_some()
+    }
+
     /// The attribute of the name at this place; nothing where there is none.
     #[inline]
     pub(crate) fn get(&self, place: usize) -> Option<Owned> {
