@@ -50,31 +50,90 @@ pub(super) fn ready(
     if this.buffered.get() {
         return fill_buffer(py, core, this, watcher, &protocol);
     }
-    let fed = Fed::of(py, core, &protocol);
+    match Fed::of(py, core, &protocol) {
+        Some(fed) => feed(py, core, this, watcher, &protocol, &fed),
+        None => pass_on(py, core, this, watcher, &protocol),
+    }
+}
+
+/// Reads into an object for the protocol.
+#[inline]
+fn pass_on(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    watcher: This<'_, Watcher>,
+    protocol: &Owned,
+) -> Result<()> {
     let mut data = None;
-    let outcome = core.with_scratch(|scratch| {
+    let outcome = receive(core, this, watcher, |content| data = Some(bytes::new(py, content)));
+    match data.transpose()? {
+        Some(data) => call_data_received(py, this, protocol, &data),
+        None => brought_nothing(py, core, this, watcher, protocol, outcome),
+    }
+}
+
+/// Reads for a reader that is fed natively.
+#[inline]
+fn feed(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    watcher: This<'_, Watcher>,
+    protocol: &Owned,
+    fed: &Fed,
+) -> Result<()> {
+    let mut taken = None;
+    let outcome = receive(core, this, watcher, |content| taken = Some(take(py, fed, content)));
+    match taken.transpose()? {
+        Some(Taken::Fed) => {
+            let told = fed.tell(py).map(|()| Owned::none(py));
+            check(py, this, told, "Fatal error: protocol.data_received() call failed.")
+        }
+        Some(Taken::Bytes(data, refusal)) => {
+            drop(refusal);
+            call_data_received(py, this, protocol, &data)
+        }
+        None => brought_nothing(py, core, this, watcher, protocol, outcome),
+    }
+}
+
+/// One read. `take` gets what it brought, if it brought something.
+#[inline]
+fn receive(
+    core: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    watcher: This<'_, Watcher>,
+    take: impl FnOnce(&[u8]),
+) -> boucle_core::Result<Outcome> {
+    core.with_scratch(|scratch| {
         let outcome = socket::receive(this.fd.get(), scratch);
         if let Ok(Outcome::Done(count @ 1..)) = outcome {
             if count < scratch.len() && !watcher.hung_up() {
                 watcher.used_up_read();
             }
-            data = Some(take(py, fed, &scratch[..count]));
+            take(&scratch[..count]);
         }
         outcome
-    });
+    })
+}
+
+fn call_data_received(py: Python<'_>, this: This<'_, StreamTransport>, protocol: &Owned, data: &Owned) -> Result<()> {
+    let received = vector::method(py, protocol, &imports::get(py).data_received, &[data]);
+    check(py, this, received, "Fatal error: protocol.data_received() call failed.")
+}
+
+/// A read has brought nothing: the end, not yet, or an error.
+fn brought_nothing(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    watcher: This<'_, Watcher>,
+    protocol: &Owned,
+    outcome: boucle_core::Result<Outcome>,
+) -> Result<()> {
     match outcome {
-        Ok(Outcome::Done(0)) => at_eof(py, core, this, &protocol),
-        Ok(Outcome::Done(_)) => {
-            let received = match data.transpose()? {
-                Some(Taken::Fed(fed)) => fed.tell(py).map(|()| Owned::none(py)),
-                Some(Taken::Bytes(data, refusal)) => {
-                    drop(refusal);
-                    vector::method(py, &protocol, &imports::get(py).data_received, &[&data])
-                }
-                None => return Ok(()),
-            };
-            check(py, this, received, "Fatal error: protocol.data_received() call failed.")
-        }
+        Ok(Outcome::Done(_)) => at_eof(py, core, this, protocol),
         other => nothing_read(py, this, watcher, other),
     }
 }
@@ -117,8 +176,8 @@ impl Fed {
 
 /// Where what was read is.
 enum Taken {
-    /// In the buffer of a reader, who is to be told.
-    Fed(Fed),
+    /// In the buffer of the reader, who is to be told.
+    Fed,
     /// In an object for the protocol; with the exception by which the reader's buffer refused it, which the protocol will
     /// raise itself.
     Bytes(Owned, Option<Owned>),
@@ -126,14 +185,11 @@ enum Taken {
 
 /// Takes what was read out of the loop's buffer.
 #[inline]
-fn take(py: Python<'_>, fed: Option<Fed>, content: &[u8]) -> Result<Taken> {
-    let refusal = match fed {
-        Some(fed) => match fed.take(py, content) {
-            Ok(true) => return Ok(Taken::Fed(fed)),
-            Ok(false) => None,
-            Err(raised) => Some(raised.take_value(py)),
-        },
-        None => None,
+fn take(py: Python<'_>, fed: &Fed, content: &[u8]) -> Result<Taken> {
+    let refusal = match fed.take(py, content) {
+        Ok(true) => return Ok(Taken::Fed),
+        Ok(false) => None,
+        Err(raised) => Some(raised.take_value(py)),
     };
     bytes::new(py, content).map(|data| Taken::Bytes(data, refusal))
 }
