@@ -1,7 +1,7 @@
 """boucle's own streams call each other natively where nobody can tell: here somebody could.
 
-Each test replaces something of a stream, of its transport or of its loop, and asks that it is used, with asyncio's streams
-on asyncio's loop as with boucle's on ours.
+Each test replaces something of a stream, of its transport or of its loop, and asks that it is used, with asyncio's
+streams on asyncio's loop as with boucle's on ours.
 """
 
 import asyncio
@@ -271,7 +271,7 @@ def test_what_refers_to_itself_is_collected(loop, streams, name):
 
 
 def test_methods_belong_to_the_class():
-    """The interpreter calls a method of a native class without detours only where it is of exactly the object's class."""
+    """The interpreter calls a native method without detours only where it is of exactly the object's class."""
     for method in (boucle.StreamReader.read, boucle.StreamWriter.write, boucle.StreamReaderProtocol.data_received):
         assert method.__objclass__.__module__ == "boucle._streams"
 
