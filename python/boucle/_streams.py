@@ -35,6 +35,9 @@ class StreamReaderProtocol(_boucle.StreamProtocolCore, asyncio.StreamReaderProto
     connection_made = _with_our_writer(asyncio.StreamReaderProtocol.connection_made)
 
 
+_boucle._learn_streams(StreamReader, StreamReaderProtocol, StreamWriter)
+
+
 def _loop_for(name):
     """The running loop. Raises RuntimeError where it is another's."""
     loop = asyncio.get_running_loop()

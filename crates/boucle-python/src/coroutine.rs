@@ -15,6 +15,7 @@ use pyo3::types::PyString;
 use crate::future::awaiting::thrown;
 use crate::raw::call::Sent;
 use crate::raw::guard::afterwards;
+use crate::raw::stop::{Ended, stop_iteration};
 use crate::raw::{Args, Class, Owned, Raised, Result, This};
 
 /// How far an operation is.
@@ -34,6 +35,8 @@ pub(crate) enum Stage {
 pub(crate) trait Coroutine: Class {
     /// How far it is.
     fn stage(&self) -> &Cell<Stage>;
+    /// The exception by which its value went to the interpreter.
+    fn ended(&self) -> &Ended;
     /// The class and the name of the method that makes it.
     fn name(&self) -> (&'static str, &'static str);
     /// The first step.
@@ -115,21 +118,14 @@ pub(crate) fn next<T: Coroutine>(py: Python<'_>, this: This<'_, T>) -> Result<Op
     match send(py, this, &Owned::none(py))? {
         Sent::Yielded(future) => Ok(Some(future)),
         Sent::Returned(result) if result.is_none() => Ok(None),
-        Sent::Returned(result) => Err(stop(py, &result)?),
+        Sent::Returned(result) => Err(this.ended().raise(py, &result)?),
     }
-}
-
-/// An instance, for a tuple or an exception as the argument of a class would be taken apart.
-fn stop(py: Python<'_>, result: &Owned) -> Result<Raised> {
-    let class = py.get_type::<PyStopIteration>().into_any().into();
-    let stop = crate::raw::vector::call(py, &class, &[result])?;
-    Ok(Raised::put_back(py, stop))
 }
 
 fn as_iteration(py: Python<'_>, sent: Sent) -> Result<Owned> {
     match sent {
         Sent::Yielded(future) => Ok(future),
-        Sent::Returned(result) => Err(stop(py, &result)?),
+        Sent::Returned(result) => Err(Raised::put_back(py, stop_iteration(py, &result)?)),
     }
 }
 

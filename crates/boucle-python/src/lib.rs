@@ -54,6 +54,7 @@ mod _boucle {
         transport, viewer,
     };
     use pyo3::prelude::*;
+    use pyo3::types::PyType;
 
     #[pymodule_export]
     use super::chronology::{Chronology, Recording};
@@ -116,6 +117,17 @@ mod _boucle {
     #[pyfunction]
     fn snapshot(py: Python<'_>, pid: u32, seconds: f64) -> PyResult<Chronology> {
         viewer::snapshot(py, pid, seconds)
+    }
+
+    /// Learns the classes of the streams, as they were written.
+    #[pyfunction]
+    fn _learn_streams(
+        py: Python<'_>,
+        reader: &Bound<'_, PyType>,
+        protocol: &Bound<'_, PyType>,
+        writer: &Bound<'_, PyType>,
+    ) -> PyResult<()> {
+        streams::learn(py, reader, protocol, writer)
     }
 
     /// All tasks of boucle's own class that are not done.

@@ -77,6 +77,8 @@ pub(crate) struct LoopCore {
     asleep: Cell<bool>,
     /// The version of the class for which `call_soon` was found to be ours; 0 if it must be looked up.
     plain: Cell<u32>,
+    /// The same for `create_future`.
+    makes_futures: Cell<u32>,
     /// Whether a queued task has stepped, and asyncio still has a word about the current one, see `run`.
     current_task: Cell<CurrentTask>,
     stopping: Cell<bool>,
@@ -125,6 +127,7 @@ impl Default for LoopCore {
             thread: Cell::default(),
             asleep: Cell::default(),
             plain: Cell::default(),
+            makes_futures: Cell::default(),
             current_task: Cell::default(),
             stopping: Cell::default(),
             closed: Cell::new(true),

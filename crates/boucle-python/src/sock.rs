@@ -34,6 +34,7 @@ use crate::raw::bytes::Buffer;
 use crate::raw::call::{self, Sent};
 use crate::raw::class::{Builder, Collected, MaybeInstance, Visit};
 use crate::raw::freelist::Freelist;
+use crate::raw::stop::Ended;
 use crate::raw::{Args, Class, ObjectCell, Owned, Raised, Result, This, TypeCell, method, vector};
 use crate::transport::stream;
 
@@ -94,6 +95,7 @@ pub(crate) struct SocketOperation {
     handle: ObjectCell,
     kind: Cell<Kind>,
     stage: Cell<Stage>,
+    ended: Ended,
     /// The descriptor that the handle is registered for.
     fd: Cell<RawFd>,
     /// Whether the socket is exactly Python's and does not block: then system calls stand in for its methods.
@@ -122,12 +124,14 @@ impl Collected for SocketOperation {
     fn traverse(&self, visit: &mut Visit) {
         let cells = [&self.socket, &self.first, &self.second, &self.awaited, &self.delegate, &self.handle];
         cells.into_iter().chain([self.core.object()]).for_each(|cell| visit.cell(cell));
+        self.ended.traverse(visit);
     }
 
     fn clear(&self) {
         let cells = [&self.socket, &self.first, &self.second, &self.awaited, &self.delegate, &self.handle];
         let content = cells.map(ObjectCell::take);
         drop((content, self.core.replace(None)));
+        self.ended.clear();
     }
 }
 
@@ -149,6 +153,10 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
 impl Coroutine for SocketOperation {
     fn stage(&self) -> &Cell<Stage> {
         &self.stage
+    }
+
+    fn ended(&self) -> &Ended {
+        &self.ended
     }
 
     fn name(&self) -> (&'static str, &'static str) {

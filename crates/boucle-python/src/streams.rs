@@ -13,11 +13,14 @@
 //! * The native half never raises an error of its own, but `IncompleteReadError`: asyncio's code finds the same state, and
 //!   raises with its own text.
 //! * A method of a public name is called by its name, so an object of another class can stand in for each of the three. A
-//!   class that derives from `boucle.StreamReader` may override anything: there asyncio's methods run.
+//!   class that derives from `boucle.StreamReader` may override anything: there asyncio's methods run. Only where the name
+//!   can mean nothing but our function is that called: an instance of exactly our class, which has the methods that it was
+//!   made with, and no attributes of the instance's own (`raw/written`).
+//! * So there is a native field for each attribute that asyncio's constructors set: no instance has a dictionary.
 //! * Data that a waiting reader was woken for stays in the reader until its task runs: a task that is cancelled loses nothing.
 //!
 //! Rejected: classes that are native throughout, which would have to follow each version's texts and attributes; handing
-//! data to the waiting coroutine, which loses it when that is cancelled.
+//! data to the waiting coroutine, which loses it when that is cancelled; waiting without a future, which `_waiter` shows.
 
 mod operation;
 mod reader;
@@ -26,9 +29,11 @@ mod writer;
 
 use pyo3::exceptions::{PyAttributeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyString, PyType};
 
 use crate::raw::{Args, GilOnce, Owned, Raised, Result};
+
+pub(crate) use reader::Fed;
 
 /// asyncio's classes.
 struct Asyncio {
@@ -57,6 +62,24 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<[(&'static str, Owned); 4]> {
         ("StreamWriterCore", writer::initialise(py)?),
         ("StreamOperation", operation::initialise(py)?),
     ])
+}
+
+/// Learns the three classes of Python's, which nobody has changed yet.
+pub(crate) fn learn(
+    py: Python<'_>,
+    reader: &Bound<'_, PyType>,
+    protocol: &Bound<'_, PyType>,
+    writer: &Bound<'_, PyType>,
+) -> PyResult<()> {
+    reader::learn(py, reader)?;
+    writer::learn_protocol(py, protocol)?;
+    writer::learn(py, writer)
+}
+
+/// The reader behind a protocol of ours, if feeding it natively cannot be told from what the protocol does.
+#[inline]
+pub(crate) fn reader_of(py: Python<'_>, protocol: &Owned) -> Option<Fed> {
+    reader::fed(py, writer::reader_behind(py, protocol)?)
 }
 
 /// Calls asyncio's own method of one of its classes, with the arguments of a call.

@@ -14,7 +14,8 @@ use super::{Future, Outcome, is_exception_class, outcome, raise_outcome};
 use crate::raw::call::Sent;
 use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
 use crate::raw::freelist::Freelist;
-use crate::raw::{Args, Class, Owned, Result, This, TypeCell, method, unary};
+use crate::raw::stop::stop_iteration;
+use crate::raw::{Args, Class, Owned, Raised, Result, This, TypeCell, method, unary};
 
 /// The iterator of one `await`.
 #[derive(Default)]
@@ -114,11 +115,7 @@ pub(crate) fn step_in_place(py: Python<'_>, future: This<'_, Future>) -> Result<
     }
     match outcome(py, future)? {
         Outcome::Result(result) if result.is_none() => Ok(None),
-        // An instance, for a tuple or an exception as the argument of a class would be taken apart.
-        Outcome::Result(result) => {
-            let stop = py.get_type::<pyo3::exceptions::PyStopIteration>().call1((result.any(py),))?;
-            Err(PyErr::from_value(stop).into())
-        }
+        Outcome::Result(result) => Err(Raised::put_back(py, stop_iteration(py, &result)?)),
         Outcome::Exception(exception) => Err(raise_outcome(py, future, &exception)),
     }
 }

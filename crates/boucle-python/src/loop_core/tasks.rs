@@ -4,13 +4,15 @@
 //!
 //! * A task is queued without a handle only on a *plain* loop: one whose `call_soon` is ours. A program that replaces
 //!   `call_soon`, on the instance, in a subclass or in the class, sees each call. The class says when it changes, by the
-//!   version that the interpreter gives it; the instance, when an attribute of that name is set.
+//!   version that the interpreter gives it; the instance, when an attribute of that name is set. For futures that are made for
+//!   a program the same is true of `create_future`.
 
+use std::cell::Cell;
 use std::ffi::c_void;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use pyo3::{ffi, intern};
 
 use super::LoopCore;
@@ -20,18 +22,21 @@ use crate::imports;
 use crate::raw::args::Arg;
 use crate::raw::call::{builtin_address, class_version};
 use crate::raw::context::Context;
-use crate::raw::{Args, Owned, Result, This, method, set_attribute};
+use crate::raw::{Args, Owned, Result, This, method, set_attribute, vector};
 use crate::settings;
 use crate::task::{self, Parts, Task};
 
-/// The address of the C function that is our `call_soon`.
+/// The addresses of the C functions that are our `call_soon` and `create_future`.
 static CALL_SOON: AtomicUsize = AtomicUsize::new(0);
+static CREATE_FUTURE: AtomicUsize = AtomicUsize::new(0);
 
-/// Finds out what our `call_soon` is, as a bound method shows it.
+/// Finds out what our methods are, as bound methods show it.
 pub(super) fn initialise(py: Python<'_>, class: &Owned) -> Result<()> {
     let bare = class.any(py).call_method1("__new__", (class.any(py),))?;
-    let method: Owned = bare.getattr("call_soon")?.into();
-    CALL_SOON.store(builtin_address(&method).unwrap_or(0), Ordering::Relaxed);
+    for (name, ours) in [("call_soon", &CALL_SOON), ("create_future", &CREATE_FUTURE)] {
+        let method: Owned = bare.getattr(name)?.into();
+        ours.store(builtin_address(&method).unwrap_or(0), Ordering::Relaxed);
+    }
     Ok(())
 }
 
@@ -39,17 +44,25 @@ pub(super) fn initialise(py: Python<'_>, class: &Owned) -> Result<()> {
 #[inline]
 pub(crate) fn is_plain(py: Python<'_>, core: This<'_, LoopCore>) -> bool {
     let version = class_version(core);
-    (version != 0 && core.plain.get() == version) || look_call_soon_up(py, core)
+    (version != 0 && core.plain.get() == version)
+        || look_up(py, core, intern!(py, "call_soon"), &CALL_SOON, &core.plain)
 }
 
+/// Whether the method of this name is `ours` on this loop; notes for which version of the class it is.
 #[cold]
-fn look_call_soon_up(py: Python<'_>, core: This<'_, LoopCore>) -> bool {
+fn look_up(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    name: &Bound<'_, PyString>,
+    ours: &AtomicUsize,
+    version: &Cell<u32>,
+) -> bool {
     let object = core.to_owned();
-    let Ok(method) = object.any(py).getattr(intern!(py, "call_soon")) else { return false };
-    let ours = CALL_SOON.load(Ordering::Relaxed);
-    let plain = ours != 0 && builtin_address(&method.into()) == Some(ours);
-    core.plain.set(if plain { class_version(core) } else { 0 });
-    plain
+    let Ok(method) = object.any(py).getattr(name) else { return false };
+    let ours = ours.load(Ordering::Relaxed);
+    let is_ours = ours != 0 && builtin_address(&method.into()) == Some(ours);
+    version.set(if is_ours { class_version(core) } else { 0 });
+    is_ours
 }
 
 /// Whether a task of this loop may be queued without a handle.
@@ -122,6 +135,18 @@ pub(crate) fn step_soon(core: This<'_, LoopCore>, task: This<'_, Task>) -> Resul
     Ok(())
 }
 
+/// Calls `loop.create_future()`: natively where it is ours.
+#[inline]
+pub(crate) fn future_of(py: Python<'_>, core: This<'_, LoopCore>) -> Result<Owned> {
+    let version = class_version(core);
+    let is_ours = (version != 0 && core.makes_futures.get() == version)
+        || look_up(py, core, intern!(py, "create_future"), &CREATE_FUTURE, &core.makes_futures);
+    if is_ours {
+        return create_future(py, core);
+    }
+    vector::method(py, &core.to_owned(), intern!(py, "create_future"), &[])
+}
+
 fn create_future(py: Python<'_>, this: This<'_, LoopCore>) -> Result<Owned> {
     if settings::native_tasks() {
         return future::make(py, this);
@@ -166,13 +191,15 @@ pub(super) fn methods() -> [ffi::PyMethodDef; 2] {
     ]
 }
 
-/// The slot that sets attributes: it notices that `call_soon` is replaced.
+/// The slot that sets attributes: it notices that one of these methods is replaced.
 pub(super) fn set_attribute_slot() -> *mut c_void {
     set_attribute!(LoopCore, attribute_is_set)
 }
 
 fn attribute_is_set(py: Python<'_>, this: This<'_, LoopCore>, name: &Owned) {
-    if name.any(py).eq(intern!(py, "call_soon")).unwrap_or(true) {
+    let is = |method: &Bound<'_, PyString>| name.any(py).eq(method).unwrap_or(true);
+    if is(intern!(py, "call_soon")) || is(intern!(py, "create_future")) {
         this.plain.set(0);
+        this.makes_futures.set(0);
     }
 }

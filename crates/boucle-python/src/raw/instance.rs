@@ -6,6 +6,7 @@
 //! * [`Layout`]: where the attributes of a class's instances are. From 3.13 on they are read where the interpreter keeps them, beside the
 //!   object (`inline`): looked up by name they cost more than the Python code that is done without. Before, they are looked
 //!   up in the instance's dictionary (`dictionary`).
+//! * [`has_attributes`]: whether an instance has any, where a native base has fields for all that it usually has.
 
 #[cfg(not(Py_3_13))]
 mod dictionary;
@@ -13,9 +14,9 @@ mod dictionary;
 mod inline;
 
 #[cfg(not(Py_3_13))]
-pub(crate) use dictionary::Layout;
+pub(crate) use dictionary::{Layout, can_tell_attributes, has_attributes};
 #[cfg(Py_3_13)]
-pub(crate) use inline::Layout;
+pub(crate) use inline::{Layout, can_tell_attributes, has_attributes};
 
 use std::ptr::{self, NonNull};
 

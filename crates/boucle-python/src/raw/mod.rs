@@ -30,7 +30,9 @@ pub(crate) mod instance;
 pub(crate) mod list;
 pub(crate) mod method;
 pub(crate) mod object;
+pub(crate) mod stop;
 pub(crate) mod vector;
+pub(crate) mod written;
 
 pub(crate) use args::Args;
 pub(crate) use class::{Class, This, TypeCell};

@@ -22,6 +22,7 @@ use crate::future::{self, awaiting};
 use crate::raw::call::{self, Sent};
 use crate::raw::class::{Builder, Collected, MaybeInstance, Visit};
 use crate::raw::freelist::Freelist;
+use crate::raw::stop::Ended;
 use crate::raw::{Class, ObjectCell, Owned, Result, This, TypeCell, bytes, vector};
 
 /// What is waited for.
@@ -60,12 +61,15 @@ pub(crate) struct StreamOperation {
     writer: MaybeInstance<StreamWriterCore>,
     /// How many bytes, or up to which separator; nothing where it is a line's end.
     argument: ObjectCell,
+    /// How many bytes, where it is a number.
+    wanted: usize,
     /// The future that is done when something has arrived.
     awaited: ObjectCell,
     /// asyncio's coroutine of the same call.
     delegate: ObjectCell,
     kind: Cell<Kind>,
     stage: Cell<Stage>,
+    ended: Ended,
     /// Where a separator may begin: before, there is none.
     searched: Cell<usize>,
 }
@@ -91,10 +95,12 @@ impl Collected for StreamOperation {
         for cell in [&self.argument, &self.awaited, &self.delegate, self.reader.object(), self.writer.object()] {
             visit.cell(cell);
         }
+        self.ended.traverse(visit);
     }
 
     fn clear(&self) {
         drop(self.take_all());
+        self.ended.clear();
     }
 }
 
@@ -109,17 +115,19 @@ pub(super) fn initialise(py: Python<'_>) -> Result<Owned> {
     Ok(class)
 }
 
-/// The operation of a call of a reader's method.
+/// The operation of a call of a reader's method. `wanted` is the argument, where it is a number.
 #[inline]
 pub(super) fn of_reader(
     py: Python<'_>,
     reader: This<'_, StreamReaderCore>,
     kind: Kind,
     argument: Option<Owned>,
+    wanted: usize,
 ) -> Result<Owned> {
     OPERATIONS.make_collected(py, || StreamOperation {
         reader: MaybeInstance::new(reader),
         argument: argument.map_or_else(ObjectCell::default, ObjectCell::new),
+        wanted,
         kind: Cell::new(kind),
         ..StreamOperation::default()
     })
@@ -138,6 +146,10 @@ pub(super) fn of_writer(py: Python<'_>, writer: This<'_, StreamWriterCore>) -> R
 impl Coroutine for StreamOperation {
     fn stage(&self) -> &Cell<Stage> {
         &self.stage
+    }
+
+    fn ended(&self) -> &Ended {
+        &self.ended
     }
 
     fn name(&self) -> (&'static str, &'static str) {
@@ -234,7 +246,7 @@ fn find(this: This<'_, StreamOperation>, reader: This<'_, StreamReaderCore>, wok
     if !matches!(kind, Kind::Read | Kind::ReadExactly) {
         return find_separator(this, reader);
     }
-    let (length, wanted) = (reader.storage.len(), wanted(this));
+    let (length, wanted) = (reader.storage.len(), this.wanted);
     match kind {
         Kind::Read if length == 0 && !reader.eof.get() && !woken => Found::Nothing,
         Kind::Read => Found::Bytes(length.min(wanted)),
@@ -242,12 +254,6 @@ fn find(this: This<'_, StreamOperation>, reader: This<'_, StreamReaderCore>, wok
         _ if reader.eof.get() => Found::End,
         _ => Found::Nothing,
     }
-}
-
-/// How many bytes are read.
-fn wanted(this: This<'_, StreamOperation>) -> usize {
-    let number = this.argument.get().and_then(|number| number.small_int());
-    number.and_then(|number| usize::try_from(number).ok()).unwrap_or(usize::MAX)
 }
 
 fn find_separator(this: This<'_, StreamOperation>, reader: This<'_, StreamReaderCore>) -> Found {
@@ -289,8 +295,8 @@ fn wait(py: Python<'_>, this: This<'_, StreamOperation>, reader: This<'_, Stream
     let Some(awaited) = future else { return by_asyncio(py, this) };
     reader.resume(py)?;
     drop(reader.waiter.replace(Some(awaited.clone())));
-    drop(this.awaited.replace(Some(awaited)));
-    StreamOperation::go_on(py, this)
+    drop(this.awaited.replace(Some(awaited.clone())));
+    future::native(&awaited).map_or_else(|| by_asyncio(py, this), |future| awaiting::step_as_coroutine(py, future))
 }
 
 /// asyncio's coroutine of the same call does the rest.

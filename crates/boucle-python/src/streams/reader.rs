@@ -4,15 +4,16 @@ use std::cell::Cell;
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyString, PyType};
 
 use super::operation::{self, Kind};
 use super::storage::Storage;
 use super::{ASYNCIO, flag_property, hand_on, has_none, missing, object_property, only};
 use crate::future;
-use crate::loop_core::LoopCore;
+use crate::loop_core::{LoopCore, tasks};
 use crate::raw::class::{Builder, Collected, MaybeInstance, Visit};
 use crate::raw::method::property;
+use crate::raw::written::Heir;
 use crate::raw::{Args, Class, ObjectCell, Owned, Result, This, TypeCell, bytes, getter, method, setter, vector};
 
 /// What asyncio's reader has in its attributes.
@@ -34,6 +35,7 @@ pub(crate) struct StreamReaderCore {
 }
 
 static READER: TypeCell = TypeCell::new();
+static READER_AS_WRITTEN: Heir<StreamReaderCore> = Heir::new();
 
 impl Class for StreamReaderCore {
     fn class() -> &'static TypeCell {
@@ -85,8 +87,7 @@ impl StreamReaderCore {
 
     /// A future of the loop; nothing where it makes others than ours.
     pub(super) fn make_future(&self, py: Python<'_>) -> Result<Option<Owned>> {
-        let Some(owner) = self.core.object().get() else { return Ok(None) };
-        let future = vector::method(py, &owner, intern!(py, "create_future"), &[])?;
+        let Some(future) = self.core.with(|core| tasks::future_of(py, core)).transpose()? else { return Ok(None) };
         Ok(future::native(&future).is_some().then_some(future))
     }
 
@@ -188,23 +189,76 @@ fn asyncios(
     hand_on(py, &ASYNCIO.get(py).reader, &this.to_owned(), name, args)
 }
 
+/// Learns the class of Python's, which nobody has changed yet.
+pub(super) fn learn(py: Python<'_>, class: &Bound<'_, PyType>) -> PyResult<()> {
+    READER_AS_WRITTEN.learn(py, class)
+}
+
+/// `reader.exception() is not None`, of any reader.
+#[inline]
+pub(super) fn may_have_failed(py: Python<'_>, reader: &Owned) -> Result<bool> {
+    match READER_AS_WRITTEN.instance(py, reader) {
+        Some(this) => Ok(this.has_failed()),
+        None => Ok(!vector::method(py, reader, intern!(py, "exception"), &[])?.is_none()),
+    }
+}
+
+/// A reader that is fed as `feed_data` would feed it.
+pub(crate) struct Fed(Owned);
+
+/// The reader, if nobody can tell.
+#[inline]
+pub(super) fn fed(py: Python<'_>, reader: Owned) -> Option<Fed> {
+    let takes_data = READER_AS_WRITTEN.instance(py, &reader).is_some_and(takes_data);
+    takes_data.then_some(Fed(reader))
+}
+
+impl Fed {
+    /// Adds what has arrived; false where more is to be done than that and to wake up who waits.
+    #[inline]
+    pub(crate) fn take(&self, py: Python<'_>, content: &[u8]) -> Result<bool> {
+        match READER_AS_WRITTEN.instance(py, &self.0) {
+            Some(this) if this.has_room_for(content.len()) => this.storage.add(bytes::new(py, content)?).map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
+    /// Wakes up who waits.
+    #[inline]
+    pub(crate) fn tell(&self, py: Python<'_>) -> Result<()> {
+        READER_AS_WRITTEN.instance(py, &self.0).map_or(Ok(()), |this| wake(py, this))
+    }
+}
+
+/// Whether data can be added as usual.
+#[inline]
+fn takes_data(this: This<'_, StreamReaderCore>) -> bool {
+    this.is_usual() && !this.eof.get()
+}
+
+/// Wakes up who waits.
+#[inline]
+fn wake(py: Python<'_>, this: This<'_, StreamReaderCore>) -> Result<()> {
+    if !this.is_awaited() {
+        return Ok(());
+    }
+    let Some(waiter) = this.waiter.replace(Some(Owned::none(py))) else { return Ok(()) };
+    future::set_result_unless_cancelled(py, &waiter, Owned::none(py))
+}
+
 fn exception(_: Python<'_>, this: This<'_, StreamReaderCore>) -> Result<Owned> {
     this.exception.get().ok_or_else(|| missing("_exception"))
 }
 
 /// `feed_data(data)`: where all it takes is to keep the data and wake up who waits.
 fn feed_data(py: Python<'_>, this: This<'_, StreamReaderCore>, args: Args<'_>) -> Result<()> {
-    let data = only(args).filter(bytes::is_bytes).filter(|_| this.is_usual() && !this.eof.get());
+    let data = only(args).filter(bytes::is_bytes).filter(|_| takes_data(this));
     let length = data.as_ref().map_or(0, |data| bytes::content(data).len());
     let Some(data) = data.filter(|_| length > 0 && this.has_room_for(length)) else {
         return asyncios(py, this, intern!(py, "feed_data"), args).map(drop);
     };
     this.storage.add(data)?;
-    if !this.is_awaited() {
-        return Ok(());
-    }
-    let Some(waiter) = this.waiter.replace(Some(Owned::none(py))) else { return Ok(()) };
-    future::set_result_unless_cancelled(py, &waiter, Owned::none(py))
+    wake(py, this)
 }
 
 fn read(py: Python<'_>, this: This<'_, StreamReaderCore>, args: Args<'_>) -> Result<Owned> {
@@ -217,8 +271,10 @@ fn readexactly(py: Python<'_>, this: This<'_, StreamReaderCore>, args: Args<'_>)
 
 /// Reads a number of bytes; one that is not positive means something else.
 fn counted(py: Python<'_>, this: This<'_, StreamReaderCore>, kind: Kind, args: Args<'_>) -> Result<Owned> {
-    match only(args).filter(|_| this.is_usual()) {
-        Some(number) if number.small_int() > Some(0) => operation::of_reader(py, this, kind, Some(number)),
+    let number = only(args).filter(|_| this.is_usual());
+    let wanted = number.as_ref().and_then(Owned::small_int).and_then(|number| usize::try_from(number).ok());
+    match wanted {
+        Some(wanted @ 1..) => operation::of_reader(py, this, kind, number, wanted),
         _ => asyncios(py, this, &kind.method(py), args),
     }
 }
@@ -230,14 +286,14 @@ fn readuntil(py: Python<'_>, this: This<'_, StreamReaderCore>, args: Args<'_>) -
         None => has_none(args),
     };
     if is_usual && this.is_usual() {
-        return operation::of_reader(py, this, Kind::ReadUntil, given);
+        return operation::of_reader(py, this, Kind::ReadUntil, given, 0);
     }
     asyncios(py, this, intern!(py, "readuntil"), args)
 }
 
 fn readline(py: Python<'_>, this: This<'_, StreamReaderCore>, args: Args<'_>) -> Result<Owned> {
     if has_none(args) && this.is_usual() {
-        return operation::of_reader(py, this, Kind::ReadLine, None);
+        return operation::of_reader(py, this, Kind::ReadLine, None, 0);
     }
     asyncios(py, this, intern!(py, "readline"), args)
 }

@@ -81,11 +81,11 @@ impl Storage {
     /// Looks at all that is there.
     #[inline]
     pub(super) fn look<R>(&self, look: impl FnOnce(&[u8]) -> R) -> R {
-        match (self.chunk.get(), self.array.get()) {
-            (Some(chunk), _) => look(&bytes::content(&chunk)[self.read.get()..]),
-            (None, Some(array)) => look(bytes::array_content(&array)),
-            (None, None) => look(&[]),
+        if let Some(chunk) = self.chunk.get() {
+            return look(&bytes::content(&chunk)[self.read.get()..]);
         }
+        let array = self.array.get();
+        look(array.as_ref().map_or(&[], bytes::array_content))
     }
 
     /// How many bytes there are.

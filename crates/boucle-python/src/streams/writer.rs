@@ -4,13 +4,17 @@ use std::cell::Cell;
 
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 
-use super::{ASYNCIO, flag_property, hand_on, has_none, object_property, only, operation};
+use super::{ASYNCIO, flag_property, hand_on, has_none, object_property, only, operation, reader};
 use crate::raw::class::{Builder, Collected, MaybeInstance, Visit};
 use crate::raw::instance::referent;
-use crate::raw::{Args, Class, ObjectCell, Owned, Result, This, TypeCell, method, vector};
+use crate::raw::method::property;
+use crate::raw::written::Heir;
+use crate::raw::{Args, Class, ObjectCell, Owned, Result, This, TypeCell, getter, method, setter, vector};
+use crate::transport::stream;
 
-/// What asyncio's protocol of a stream has in its attributes.
+/// What asyncio's protocol of a stream has in its attributes, in all versions.
 #[derive(Default)]
 pub(crate) struct StreamProtocolCore {
     /// A weak reference to the reader, or `None`.
@@ -18,9 +22,22 @@ pub(crate) struct StreamProtocolCore {
     /// Whether writing is paused.
     paused: Cell<bool>,
     connection_lost: Cell<bool>,
+    owner: ObjectCell,
+    drain_waiters: ObjectCell,
+    strong_reader: ObjectCell,
+    rejects: ObjectCell,
+    writer: ObjectCell,
+    task: ObjectCell,
+    transport: ObjectCell,
+    client_connected: ObjectCell,
+    over_ssl: ObjectCell,
+    closed: ObjectCell,
+    /// Nothing is `None`, which asyncio's class has.
+    source_traceback: ObjectCell,
 }
 
 static PROTOCOL: TypeCell = TypeCell::new();
+static PROTOCOL_AS_WRITTEN: Heir<StreamProtocolCore> = Heir::new();
 
 impl Class for StreamProtocolCore {
     fn class() -> &'static TypeCell {
@@ -28,13 +45,32 @@ impl Class for StreamProtocolCore {
     }
 }
 
+impl StreamProtocolCore {
+    fn cells(&self) -> [&ObjectCell; 12] {
+        [
+            &self.reader,
+            &self.owner,
+            &self.drain_waiters,
+            &self.strong_reader,
+            &self.rejects,
+            &self.writer,
+            &self.task,
+            &self.transport,
+            &self.client_connected,
+            &self.over_ssl,
+            &self.closed,
+            &self.source_traceback,
+        ]
+    }
+}
+
 impl Collected for StreamProtocolCore {
     fn traverse(&self, visit: &mut Visit) {
-        visit.cell(&self.reader);
+        self.cells().into_iter().for_each(|cell| visit.cell(cell));
     }
 
     fn clear(&self) {
-        drop(self.reader.take());
+        drop(self.cells().map(ObjectCell::take));
     }
 }
 
@@ -49,8 +85,41 @@ pub(super) fn initialise_protocol(py: Python<'_>) -> Result<Owned> {
             object_property!(StreamProtocolCore, "_stream_reader_wr", reader),
             flag_property!(StreamProtocolCore, "_paused", paused),
             flag_property!(StreamProtocolCore, "_connection_lost", connection_lost),
+            object_property!(StreamProtocolCore, "_loop", owner),
+            object_property!(StreamProtocolCore, "_drain_waiters", drain_waiters),
+            object_property!(StreamProtocolCore, "_strong_reader", strong_reader),
+            object_property!(StreamProtocolCore, "_reject_connection", rejects),
+            object_property!(StreamProtocolCore, "_stream_writer", writer),
+            object_property!(StreamProtocolCore, "_task", task),
+            object_property!(StreamProtocolCore, "_transport", transport),
+            object_property!(StreamProtocolCore, "_client_connected_cb", client_connected),
+            object_property!(StreamProtocolCore, "_over_ssl", over_ssl),
+            object_property!(StreamProtocolCore, "_closed", closed),
+            property(
+                c"_source_traceback",
+                getter!(StreamProtocolCore, "_source_traceback", |_, this: This<'_, StreamProtocolCore>| {
+                    Ok(this.source_traceback.get())
+                }),
+                Some(setter!(StreamProtocolCore, "_source_traceback", set_source_traceback)),
+            ),
         ])
         .build(py)
+}
+
+/// Learns the class of Python's, which nobody has changed yet.
+pub(super) fn learn_protocol(py: Python<'_>, class: &Bound<'_, PyType>) -> PyResult<()> {
+    PROTOCOL_AS_WRITTEN.learn(py, class)
+}
+
+/// The reader behind a protocol that passes on to it what arrives, and does nothing else.
+#[inline]
+pub(super) fn reader_behind(py: Python<'_>, protocol: &Owned) -> Option<Owned> {
+    referent(py, &PROTOCOL_AS_WRITTEN.instance(py, protocol)?.reader.get()?)
+}
+
+fn set_source_traceback(_: Python<'_>, this: This<'_, StreamProtocolCore>, frames: Option<Owned>) -> Result<()> {
+    drop(this.source_traceback.replace(frames));
+    Ok(())
 }
 
 fn data_received(py: Python<'_>, this: This<'_, StreamProtocolCore>, args: Args<'_>) -> Result<()> {
@@ -67,9 +136,12 @@ pub(crate) struct StreamWriterCore {
     transport: ObjectCell,
     protocol: MaybeInstance<StreamProtocolCore>,
     reader: ObjectCell,
+    owner: ObjectCell,
+    complete: ObjectCell,
 }
 
 static WRITER: TypeCell = TypeCell::new();
+static WRITER_AS_WRITTEN: Heir<StreamWriterCore> = Heir::new();
 
 impl Class for StreamWriterCore {
     fn class() -> &'static TypeCell {
@@ -77,15 +149,20 @@ impl Class for StreamWriterCore {
     }
 }
 
+impl StreamWriterCore {
+    fn cells(&self) -> [&ObjectCell; 4] {
+        [&self.transport, &self.reader, &self.owner, &self.complete]
+    }
+}
+
 impl Collected for StreamWriterCore {
     fn traverse(&self, visit: &mut Visit) {
-        for cell in [&self.transport, self.protocol.object(), &self.reader] {
-            visit.cell(cell);
-        }
+        self.cells().into_iter().for_each(|cell| visit.cell(cell));
+        visit.cell(self.protocol.object());
     }
 
     fn clear(&self) {
-        let content = (self.transport.take(), self.protocol.replace(None), self.reader.take());
+        let content = (self.cells().map(ObjectCell::take), self.protocol.replace(None));
         drop(content);
     }
 }
@@ -104,13 +181,20 @@ pub(super) fn initialise(py: Python<'_>) -> Result<Owned> {
             object_property!(StreamWriterCore, "_transport", transport),
             object_property!(StreamWriterCore, "_protocol", protocol.object),
             object_property!(StreamWriterCore, "_reader", reader),
+            object_property!(StreamWriterCore, "_loop", owner),
+            object_property!(StreamWriterCore, "_complete_fut", complete),
         ])
         .build(py)
 }
 
+/// Learns the class of Python's, which nobody has changed yet.
+pub(super) fn learn(py: Python<'_>, class: &Bound<'_, PyType>) -> PyResult<()> {
+    WRITER_AS_WRITTEN.learn(py, class)
+}
+
 fn write(py: Python<'_>, this: This<'_, StreamWriterCore>, args: Args<'_>) -> Result<()> {
     match (only(args), this.transport.get()) {
-        (Some(data), Some(transport)) => vector::method(py, &transport, intern!(py, "write"), &[&data]).map(drop),
+        (Some(data), Some(transport)) => stream::write(py, &transport, &data),
         _ => hand_on(py, &ASYNCIO.get(py).writer, &this.to_owned(), intern!(py, "write"), args).map(drop),
     }
 }
@@ -126,10 +210,7 @@ fn drain(py: Python<'_>, this: This<'_, StreamWriterCore>, args: Args<'_>) -> Re
 #[inline]
 pub(super) fn is_drained(py: Python<'_>, this: This<'_, StreamWriterCore>) -> Result<bool> {
     let (Some(reader), Some(transport)) = (this.reader.get(), this.transport.get()) else { return Ok(false) };
-    if !reader.is_none() && !vector::method(py, &reader, intern!(py, "exception"), &[])?.is_none() {
-        return Ok(false);
-    }
-    if !vector::method(py, &transport, intern!(py, "is_closing"), &[])?.is_false() {
+    if !reader.is_none() && reader::may_have_failed(py, &reader)? || stream::may_be_closing(py, &transport)? {
         return Ok(false);
     }
     let goes_on = this.protocol.with(|protocol| !protocol.paused.get() && !protocol.connection_lost.get());

@@ -27,8 +27,8 @@ use boucle_core::outgoing::Outgoing;
 use boucle_core::socket;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
-use pyo3::{ffi, intern};
+use pyo3::types::{PyDict, PyType};
+use pyo3::{Borrowed, ffi, intern};
 
 use super::flow::Flow;
 use super::report::Parties;
@@ -37,10 +37,12 @@ use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::loop_core::source::{Manner, Source, Watcher};
 use crate::loop_core::tasks;
+use crate::raw::args::Arg;
 use crate::raw::bytes::Bytes;
 use crate::raw::call::copy_context;
 use crate::raw::class::{Attributes, Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
 use crate::raw::freelist::Freelist;
+use crate::raw::written::AsWritten;
 use crate::raw::{Args, Class, ObjectCell, Owned, Result, This, TypeCell, unary, vector};
 use crate::sock::plain;
 use crate::witness;
@@ -87,6 +89,7 @@ pub(crate) struct StreamTransport {
 
 static STREAM: TypeCell = TypeCell::new();
 static STREAMS: Freelist = Freelist::new();
+static AS_WRITTEN: AsWritten<StreamTransport> = AsWritten::new();
 
 impl Class for StreamTransport {
     fn class() -> &'static TypeCell {
@@ -162,6 +165,8 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
     class_object.setattr(intern!(py, "_start_tls_compatible"), true)?;
     let mode = py.import("asyncio.constants")?.getattr(intern!(py, "_SendfileMode"))?;
     class_object.setattr(intern!(py, "_sendfile_compatible"), mode.getattr(intern!(py, "TRY_NATIVE"))?)?;
+    let as_class: Borrowed<'_, '_, PyType> = class_object.cast().map_err(PyErr::from)?;
+    AS_WRITTEN.learn(py, &as_class)?;
     Ok(class)
 }
 
@@ -320,6 +325,30 @@ fn set_protocol(py: Python<'_>, this: This<'_, StreamTransport>, protocol: Owned
 fn parties(this: This<'_, StreamTransport>) -> Option<Parties> {
     let owner = this.core.object().get()?;
     Some(Parties { owner, transport: this.to_owned(), protocol: this.protocol.get() })
+}
+
+/// The transport, if calling a method of it by name can only reach ours.
+#[inline]
+fn as_written<'a>(py: Python<'_>, transport: &'a Owned) -> Option<This<'a, StreamTransport>> {
+    AS_WRITTEN.instance(py, transport).filter(|this| this.attributes.content().is_empty())
+}
+
+/// `transport.write(data)`, of any transport.
+#[inline]
+pub(crate) fn write(py: Python<'_>, transport: &Owned, data: &Owned) -> Result<()> {
+    match as_written(py, transport) {
+        Some(this) => writing::write_one(py, this, Arg::of(data)),
+        None => vector::method(py, transport, intern!(py, "write"), &[data]).map(drop),
+    }
+}
+
+/// `transport.is_closing() is not False`, of any transport.
+#[inline]
+pub(crate) fn may_be_closing(py: Python<'_>, transport: &Owned) -> Result<bool> {
+    match as_written(py, transport) {
+        Some(this) => attributes::is_closing(py, this),
+        None => Ok(!vector::method(py, transport, intern!(py, "is_closing"), &[])?.is_false()),
+    }
 }
 
 /// Sends what was put off: the step has returned.

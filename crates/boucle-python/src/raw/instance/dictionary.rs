@@ -2,7 +2,8 @@
 
 use std::ptr;
 
-use pyo3::{PyResult, Python, ffi};
+use pyo3::types::PyType;
+use pyo3::{Bound, PyResult, Python, ffi};
 
 use super::super::{Owned, Raised, Result};
 
@@ -47,6 +48,12 @@ impl<const N: usize> View<'_, N> {
         names.iter().all(|name| self.find(name).is_none())
     }
 
+    /// Whether there is an attribute of the name at this place.
+    #[inline]
+    pub(crate) fn has(&self, place: usize) -> bool {
+        self.find(&self.names[place]).is_some()
+    }
+
     /// The attribute of the name at this place; nothing where there is none.
     #[inline]
     pub(crate) fn get(&self, place: usize) -> Option<Owned> {
@@ -73,4 +80,19 @@ impl<const N: usize> View<'_, N> {
         }
         Ok(())
     }
+}
+
+/// Whether [`has_attributes`] may be asked about instances of a class.
+pub(crate) fn can_tell_attributes(_: Python<'_>, _: &Bound<'_, PyType>) -> PyResult<bool> {
+    Ok(false)
+}
+
+/// Whether an instance may have attributes: as far as is known here, yes.
+///
+/// # Safety
+///
+/// [`can_tell_attributes`] says yes of its class.
+#[inline]
+pub(crate) unsafe fn has_attributes(_: &Owned) -> bool {
+    true
 }

@@ -17,13 +17,16 @@
 use std::ptr::{self, NonNull};
 
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyString, PyType};
 use pyo3::{PyResult, Python, ffi};
 
 use super::super::{Owned, Raised, Result};
 
 /// Says that instances of a class have such a row.
 const INLINE_VALUES: u64 = 1 << 2;
+
+/// Says that the dictionary of instances is before them.
+const MANAGED_DICTIONARY: u64 = 1 << 4;
 
 /// Where the dictionary is, in words from the object on.
 const DICTIONARY_AT: isize = -3;
@@ -118,6 +121,12 @@ impl<const N: usize> View<'_, N> {
         usize::from(self.head().size) == known
     }
 
+    /// Whether there is an attribute of the name at this place. It is asked before anything can have changed.
+    #[inline]
+    pub(crate) fn has(&self, place: usize) -> bool {
+        self.place(self.layout.places[place]).is_some()
+    }
+
     /// The attribute of the name at this place; nothing where there is none.
     #[inline]
     pub(crate) fn get(&self, place: usize) -> Option<Owned> {
@@ -183,7 +192,50 @@ impl<const N: usize> View<'_, N> {
     /// The instance's dictionary; null where it has none.
     #[inline]
     fn dictionary(&self) -> *mut ffi::PyObject {
-        // SAFETY: instances of a class with such rows have two words for the collector and two for themselves before them.
-        unsafe { *self.object.as_ptr().cast::<*mut ffi::PyObject>().offset(DICTIONARY_AT) }
+        // SAFETY: a class with such rows says that the dictionary of its instances is before them.
+        unsafe { dictionary(self.object) }
     }
+}
+
+/// The dictionary of an instance; null where it has none.
+///
+/// # Safety
+///
+/// Its class says that the dictionary of instances is before them.
+#[inline]
+unsafe fn dictionary(object: &Owned) -> *mut ffi::PyObject {
+    // SAFETY: such instances have two words for the collector and two for themselves before them.
+    unsafe { *object.as_ptr().cast::<*mut ffi::PyObject>().offset(DICTIONARY_AT) }
+}
+
+/// Whether [`has_attributes`] knows of instances of a class that has a native base: they have no row, and their dictionary is
+/// where it is expected. It is tried on an instance of another class with that base, which has no destructor.
+pub(crate) fn can_tell_attributes(py: Python<'_>, class: &Bound<'_, PyType>) -> PyResult<bool> {
+    let bases = (class.getattr("__base__")?,);
+    let trial: Bound<'_, PyType> = class.get_type().call1(("Trial", bases, PyDict::new(py)))?.cast_into()?;
+    let keeps_a_dictionary_only = [&trial, class].into_iter().all(|class| {
+        // SAFETY: classes, which are alive.
+        let flags = unsafe { (*class.as_type_ptr()).tp_flags };
+        flags & (INLINE_VALUES | MANAGED_DICTIONARY) == MANAGED_DICTIONARY
+    });
+    if cfg!(Py_3_15) || !keeps_a_dictionary_only {
+        return Ok(false);
+    }
+    let instance: Owned = trial.call0()?.into();
+    // SAFETY: the class says that the dictionary of its instances is before them.
+    let dictionary = || unsafe { dictionary(&instance) };
+    let had_one = !dictionary().is_null();
+    instance.any(py).setattr("attribute", 1)?;
+    Ok(!had_one && dictionary() == instance.any(py).getattr("__dict__")?.as_ptr())
+}
+
+/// Whether an instance has a dictionary, and so may have attributes.
+///
+/// # Safety
+///
+/// [`can_tell_attributes`] says yes of its class.
+#[inline]
+pub(crate) unsafe fn has_attributes(object: &Owned) -> bool {
+    // SAFETY: by this function's contract.
+    unsafe { !dictionary(object).is_null() }
 }

@@ -47,7 +47,7 @@ fn get_extra_info(py: Python<'_>, this: This<'_, StreamTransport>, args: Args<'_
     Ok(found.or(default).unwrap_or_else(|| Owned::none(py)))
 }
 
-fn is_closing(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<bool> {
+pub(super) fn is_closing(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<bool> {
     // An error of sending closes it. `StreamWriter.drain` asks this first, so what it waits for leaves here.
     writing::send_put_off(py, this)?;
     Ok(this.closing.get())

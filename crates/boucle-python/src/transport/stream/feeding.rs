@@ -152,7 +152,7 @@ pub(super) fn reader_of(py: Python<'_>, core: This<'_, LoopCore>, protocol: &Own
         return None;
     }
     let view = layouts.reader.view(py, &reader, &names.readers)?;
-    let is_complete = (0..USED).all(|place| view.get(place).is_some());
+    let is_complete = (0..USED).all(|place| view.has(place));
     if !is_complete || !view.lacks(&[feed_data, wakeup_waiter]) {
         return None;
     }

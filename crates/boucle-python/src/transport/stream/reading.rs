@@ -8,8 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::super::report;
-use super::feeding::{self, Fed};
-use super::{StreamTransport, closing, parties};
+use super::{StreamTransport, closing, feeding, parties};
 use crate::errors::to_py_err;
 use crate::imports;
 use crate::loop_core::LoopCore;
@@ -18,6 +17,7 @@ use crate::raw::bytes::{self, Buffer};
 use crate::raw::call::{enter_context, exit_context};
 use crate::raw::guard::value_of;
 use crate::raw::{Owned, Raised, Result, This, vector};
+use crate::streams;
 
 /// Runs `work` in the connection's context.
 pub(super) fn in_context(
@@ -50,39 +50,134 @@ pub(super) fn ready(
     if this.buffered.get() {
         return fill_buffer(py, core, this, watcher, &protocol);
     }
-    let fed = feeding::reader_of(py, core, &protocol);
+    match Fed::of(py, core, &protocol) {
+        Some(fed) => feed(py, core, this, watcher, &protocol, &fed),
+        None => pass_on(py, core, this, watcher, &protocol),
+    }
+}
+
+/// Reads into an object for the protocol.
+#[inline]
+fn pass_on(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    watcher: This<'_, Watcher>,
+    protocol: &Owned,
+) -> Result<()> {
     let mut data = None;
-    let outcome = core.with_scratch(|scratch| {
+    let outcome = receive(core, this, watcher, |content| data = Some(bytes::new(py, content)));
+    match data.transpose()? {
+        Some(data) => call_data_received(py, this, protocol, &data),
+        None => brought_nothing(py, core, this, watcher, protocol, outcome),
+    }
+}
+
+/// Reads for a reader that is fed natively.
+#[inline]
+fn feed(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    watcher: This<'_, Watcher>,
+    protocol: &Owned,
+    fed: &Fed,
+) -> Result<()> {
+    let mut taken = None;
+    let outcome = receive(core, this, watcher, |content| taken = Some(take(py, fed, content)));
+    match taken.transpose()? {
+        Some(Taken::Fed) => {
+            let told = fed.tell(py).map(|()| Owned::none(py));
+            check(py, this, told, "Fatal error: protocol.data_received() call failed.")
+        }
+        Some(Taken::Bytes(data, refusal)) => {
+            drop(refusal);
+            call_data_received(py, this, protocol, &data)
+        }
+        None => brought_nothing(py, core, this, watcher, protocol, outcome),
+    }
+}
+
+/// One read. `take` gets what it brought, if it brought something.
+#[inline]
+fn receive(
+    core: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    watcher: This<'_, Watcher>,
+    take: impl FnOnce(&[u8]),
+) -> boucle_core::Result<Outcome> {
+    core.with_scratch(|scratch| {
         let outcome = socket::receive(this.fd.get(), scratch);
         if let Ok(Outcome::Done(count @ 1..)) = outcome {
             if count < scratch.len() && !watcher.hung_up() {
                 watcher.used_up_read();
             }
-            data = Some(take(py, fed, &scratch[..count]));
+            take(&scratch[..count]);
         }
         outcome
-    });
+    })
+}
+
+fn call_data_received(py: Python<'_>, this: This<'_, StreamTransport>, protocol: &Owned, data: &Owned) -> Result<()> {
+    let received = vector::method(py, protocol, &imports::get(py).data_received, &[data]);
+    check(py, this, received, "Fatal error: protocol.data_received() call failed.")
+}
+
+/// A read has brought nothing: the end, not yet, or an error.
+fn brought_nothing(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    watcher: This<'_, Watcher>,
+    protocol: &Owned,
+    outcome: boucle_core::Result<Outcome>,
+) -> Result<()> {
     match outcome {
-        Ok(Outcome::Done(0)) => at_eof(py, core, this, &protocol),
-        Ok(Outcome::Done(_)) => {
-            let received = match data.transpose()? {
-                Some(Taken::Fed(fed)) => fed.tell(py).map(|()| Owned::none(py)),
-                Some(Taken::Bytes(data, refusal)) => {
-                    drop(refusal);
-                    vector::method(py, &protocol, &imports::get(py).data_received, &[&data])
-                }
-                None => return Ok(()),
-            };
-            check(py, this, received, "Fatal error: protocol.data_received() call failed.")
-        }
+        Ok(Outcome::Done(_)) => at_eof(py, core, this, protocol),
         other => nothing_read(py, this, watcher, other),
+    }
+}
+
+/// A reader that is fed natively.
+enum Fed {
+    Asyncio(feeding::Fed),
+    Own(streams::Fed),
+}
+
+impl Fed {
+    /// The reader behind a protocol, if there is one.
+    #[inline]
+    fn of(py: Python<'_>, core: This<'_, LoopCore>, protocol: &Owned) -> Option<Self> {
+        match streams::reader_of(py, protocol) {
+            Some(own) => Some(Self::Own(own)),
+            None => feeding::reader_of(py, core, protocol).map(Self::Asyncio),
+        }
+    }
+
+    /// Adds what was read; false where more is to be done than that. Raises where it cannot be added: then nothing has
+    /// changed.
+    #[inline]
+    fn take(&self, py: Python<'_>, content: &[u8]) -> Result<bool> {
+        match self {
+            Self::Asyncio(fed) => fed.extend(content).map(|()| true),
+            Self::Own(fed) => fed.take(py, content),
+        }
+    }
+
+    /// What comes after that.
+    #[inline]
+    fn tell(&self, py: Python<'_>) -> Result<()> {
+        match self {
+            Self::Asyncio(fed) => fed.tell(py),
+            Self::Own(fed) => fed.tell(py),
+        }
     }
 }
 
 /// Where what was read is.
 enum Taken {
-    /// In the buffer of a reader, who is to be told.
-    Fed(Fed),
+    /// In the buffer of the reader, who is to be told.
+    Fed,
     /// In an object for the protocol; with the exception by which the reader's buffer refused it, which the protocol will
     /// raise itself.
     Bytes(Owned, Option<Owned>),
@@ -90,13 +185,11 @@ enum Taken {
 
 /// Takes what was read out of the loop's buffer.
 #[inline]
-fn take(py: Python<'_>, fed: Option<Fed>, content: &[u8]) -> Result<Taken> {
-    let refusal = match fed {
-        Some(fed) => match fed.extend(content) {
-            Ok(()) => return Ok(Taken::Fed(fed)),
-            Err(raised) => Some(raised.take_value(py)),
-        },
-        None => None,
+fn take(py: Python<'_>, fed: &Fed, content: &[u8]) -> Result<Taken> {
+    let refusal = match fed.take(py, content) {
+        Ok(true) => return Ok(Taken::Fed),
+        Ok(false) => None,
+        Err(raised) => Some(raised.take_value(py)),
     };
     bytes::new(py, content).map(|data| Taken::Bytes(data, refusal))
 }
