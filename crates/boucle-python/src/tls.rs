@@ -20,7 +20,8 @@
 //! * The application's protocol hears `connection_lost` once, if it heard `connection_made`.
 //! * Nothing is read for an application that has closed. What still comes is decrypted and dropped, for the peer's
 //!   `close_notify` may be behind it, up to [`shutdown::MOST_DISCARDED`] bytes; then the connection ends without it.
-//! * A connection that is idle holds no buffer: one is lent to it from [`pool`] for the time of a read.
+//! * A connection that is idle holds no buffer: one is lent to it from [`pool`] for the time of a read. What OpenSSL still
+//!   holds after a handshake it is made to free ([`writing::settle`]).
 //!
 //! Rejected: driving OpenSSL itself. `ssl` may be linked to another OpenSSL than ours, and the context is `ssl`'s.
 
@@ -125,6 +126,8 @@ pub(crate) struct SSLProtocol {
     /// Whether a call into `SSLObject` is under way.
     busy: Cell<bool>,
     flush: Cell<writing::Flush>,
+    /// Whether the handshake has left nothing behind that an empty write would free: see [`writing::settle`].
+    settled: Cell<bool>,
     /// Whether a write is under way that began when the lower transport took something.
     all_goes_down: Cell<bool>,
     /// Whether the application is being called in `context`.
