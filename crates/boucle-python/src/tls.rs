@@ -30,7 +30,7 @@ mod callbacks;
 mod construct;
 mod flow;
 mod handshake;
-mod lower;
+pub(crate) mod lower;
 mod names;
 mod pool;
 mod reading;
@@ -46,6 +46,7 @@ use pyo3::prelude::*;
 
 use crate::raw::class::{Attributes, Builder, Collected, Finalized, Visit, WeakList};
 use crate::raw::freelist::Freelist;
+use crate::raw::original::Original;
 use crate::raw::{Class, ObjectCell, Owned, Result, This, TypeCell, buffer};
 
 /// What the connection is doing.
@@ -146,6 +147,7 @@ pub(crate) struct SSLProtocol {
 
 static SSL_PROTOCOL: TypeCell = TypeCell::new();
 static SSL_PROTOCOLS: Freelist = Freelist::new();
+static ORIGINAL: Original = Original::new();
 
 impl Class for SSLProtocol {
     fn class() -> &'static TypeCell {
@@ -154,6 +156,12 @@ impl Class for SSLProtocol {
 }
 
 impl SSLProtocol {
+    /// The protocol, if its methods are ours, whoever calls them.
+    #[inline]
+    pub(crate) fn original(object: &Owned) -> Option<This<'_, Self>> {
+        ORIGINAL.instance(object, |this: &Self| &this.attributes)
+    }
+
     fn cells(&self) -> [&ObjectCell; 21] {
         [
             &self.owner,
@@ -275,6 +283,7 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<[Owned; 2]> {
         .methods(attributes::methods())
         .properties(attributes::properties())
         .build(py)?;
+    ORIGINAL.note(py, &protocol)?;
     let transport = transport::initialise(py)?;
     Ok([protocol, transport])
 }

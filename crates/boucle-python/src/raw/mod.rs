@@ -22,6 +22,7 @@ pub(crate) mod bytes;
 pub(crate) mod call;
 pub(crate) mod class;
 pub(crate) mod freelist;
+pub(crate) mod getter;
 pub(crate) mod gil;
 pub(crate) mod guard;
 mod inherit;
@@ -29,6 +30,7 @@ pub(crate) mod instance;
 pub(crate) mod list;
 pub(crate) mod method;
 pub(crate) mod object;
+pub(crate) mod original;
 pub(crate) mod vector;
 
 pub(crate) use args::Args;

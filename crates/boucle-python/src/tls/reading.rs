@@ -48,7 +48,7 @@ pub(super) fn enter(
 /// Decrypts into `target`, which has room for `room` bytes. How many bytes it were: 0 is the end.
 fn decrypt(py: Python<'_>, this: This<'_, SSLProtocol>, room: usize, target: &Owned) -> Result<Progress<usize>> {
     let Some(read) = this.read.get() else { return Ok(Progress::Again) };
-    let room = room.into_object(py)?;
+    let room = if room == CAPACITY { names::get(py).capacity.clone() } else { room.into_object(py)? };
     Ok(match enter(py, this, || vector::call(py, &read, &[&room, target]))? {
         Progress::Done(count) => {
             this.settled.set(true);

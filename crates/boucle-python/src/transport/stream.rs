@@ -37,10 +37,12 @@ use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::loop_core::source::{Manner, Source, Watcher};
 use crate::loop_core::tasks;
+use crate::raw::args::Arg;
 use crate::raw::bytes::Bytes;
 use crate::raw::call::copy_context;
 use crate::raw::class::{Attributes, Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
 use crate::raw::freelist::Freelist;
+use crate::raw::original::Original;
 use crate::raw::{Args, Class, ObjectCell, Owned, Result, This, TypeCell, unary, vector};
 use crate::sock::plain;
 use crate::witness;
@@ -87,6 +89,7 @@ pub(crate) struct StreamTransport {
 
 static STREAM: TypeCell = TypeCell::new();
 static STREAMS: Freelist = Freelist::new();
+static ORIGINAL: Original = Original::new();
 
 impl Class for StreamTransport {
     fn class() -> &'static TypeCell {
@@ -95,6 +98,12 @@ impl Class for StreamTransport {
 }
 
 impl StreamTransport {
+    /// The transport, if its methods are ours, whoever calls them.
+    #[inline]
+    pub(crate) fn original(object: &Owned) -> Option<This<'_, Self>> {
+        ORIGINAL.instance(object, |this: &Self| &this.attributes)
+    }
+
     fn cells(&self) -> [&ObjectCell; 9] {
         [
             &self.extra,
@@ -162,6 +171,7 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
     class_object.setattr(intern!(py, "_start_tls_compatible"), true)?;
     let mode = py.import("asyncio.constants")?.getattr(intern!(py, "_SendfileMode"))?;
     class_object.setattr(intern!(py, "_sendfile_compatible"), mode.getattr(intern!(py, "TRY_NATIVE"))?)?;
+    ORIGINAL.note(py, &class)?;
     Ok(class)
 }
 
@@ -320,6 +330,11 @@ fn set_protocol(py: Python<'_>, this: This<'_, StreamTransport>, protocol: Owned
 fn parties(this: This<'_, StreamTransport>) -> Option<Parties> {
     let owner = this.core.object().get()?;
     Some(Parties { owner, transport: this.to_owned(), protocol: this.protocol.get() })
+}
+
+/// `write(data)`.
+pub(crate) fn write(py: Python<'_>, this: This<'_, StreamTransport>, data: &Owned) -> Result<()> {
+    writing::write_one(py, this, Arg::of(data))
 }
 
 /// Sends what was put off: the step has returned.

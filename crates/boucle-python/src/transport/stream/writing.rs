@@ -34,7 +34,7 @@ pub(super) fn write(py: Python<'_>, this: This<'_, StreamTransport>, args: Args<
     write_one(py, this, Arg::of(&data))
 }
 
-fn write_one(py: Python<'_>, this: This<'_, StreamTransport>, data: Arg<'_>) -> Result<()> {
+pub(super) fn write_one(py: Python<'_>, this: This<'_, StreamTransport>, data: Arg<'_>) -> Result<()> {
     let piece = match Bytes::exactly(data.to_owned()) {
         Ok(bytes) => Ok(bytes),
         Err(other) => {
