@@ -1,6 +1,7 @@
 """TLS: data, flow control, what is known of a connection, how a connection goes over to it."""
 
 import asyncio
+import ctypes
 import gc
 import itertools
 import os
@@ -315,6 +316,37 @@ def test_an_unclosed_transport_says_so(own_loop):
 
         with pytest.warns(ResourceWarning, match=r"unclosed transport <boucle\._boucle\.SSLTransport object"):
             drop()
+
+    run(own_loop, main())
+
+
+class Mallinfo(ctypes.Structure):
+    """What glibc tells of the memory that it has given out."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd")]
+    _fields_ += [(name, ctypes.c_size_t) for name in ("usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33")
+@pytest.mark.parametrize("says_something", [False, True])
+def test_a_client_that_has_only_listened_keeps_no_buffer_for_writing(own_loop, says_something):
+    mallinfo = ctypes.CDLL(None).mallinfo2
+    mallinfo.restype = Mallinfo
+
+    async def main():
+        connections = [await connect(own_loop) for _ in range(10)]
+        for server, client in connections:
+            if says_something:
+                server.transport.write(b"hello")
+                await client.until(lambda client=client: client.data)
+            while not client.transport.get_extra_info("ssl_object").session.has_ticket:
+                await asyncio.sleep(0)
+        before = mallinfo().uordblks
+        for _, client in connections:
+            # OpenSSL frees its buffer of 17 KB after each write.
+            client.transport.get_extra_info("ssl_object").write(b"")
+        assert before - mallinfo().uordblks < 16_000
+        await close(*itertools.chain.from_iterable(connections))
 
     run(own_loop, main())
 

@@ -16,7 +16,7 @@ import os
 
 from . import _boucle
 from ._boucle import Future, Task, __version__
-from ._launch import EventLoopPolicy, install, run
+from ._frames import try_reading
 from ._loop import Loop, new_event_loop
 from ._tasks import make_visible
 
@@ -24,6 +24,7 @@ TYPE_CHECKING = False  # for type checkers it is true: typing itself would take 
 if TYPE_CHECKING:
     from . import asgi
     from . import metrics as metrics
+    from ._launch import EventLoopPolicy, install, run
     from ._recording import (
         Chronology,
         Congestion,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 _IMPORTED_LATER = {
     "Chronology": "_recording",
     "Congestion": "_recording",
+    "EventLoopPolicy": "_launch",
     "HeldPlace": "_recording",
     "Incident": "_watching",
     "Lint": "_recording",
@@ -64,16 +66,18 @@ _IMPORTED_LATER = {
     "Victim": "_recording",
     "annotate": "_watching",
     "asgi": None,
+    "install": "_launch",
     "load": "_recording",
     "metrics": None,
     "open_connection": "_streams",
     "open_unix_connection": "_streams",
     "record": "_recording",
+    "run": "_launch",
     "start_server": "_streams",
     "start_unix_server": "_streams",
     "watch": "_watching",
 }
-"""What a program that only runs does without, and the module that has it; None for a module.
+"""What a program that only makes a loop does without, and the module that has it; None for a module.
 
 It is imported when somebody asks for it: this took as long as the start of the interpreter.
 """
@@ -140,6 +144,7 @@ def __dir__():
 
 
 make_visible()
+try_reading()
 if os.environ.get("BOUCLE_STATS"):
     from ._statistics import follow
 
@@ -149,4 +154,4 @@ if os.environ.get("BOUCLE_STATS"):
 atexit.register(_boucle._suspend_watchdog)
 if _boucle.watch_threshold is not None:
     __getattr__("watch")(_boucle.watch_threshold)
-del atexit, make_visible
+del atexit, make_visible, try_reading

@@ -49,10 +49,10 @@ __all__ = [
     "_stack",
     "_suspend_watchdog",
     "_tasks_made",
+    "_try_frames",
     "_unwatch",
     "_watch",
     "native_tasks",
-    "places_are_readable",
     "snapshot",
     "watch_threshold",
 ]
@@ -72,13 +72,13 @@ def _set_watchdog_face(face: ModuleType, root: CodeType) -> None: ...
 def _stack() -> list[tuple[str, str, int, int]]: ...
 def _suspend_watchdog() -> None: ...
 def _tasks_made() -> int: ...
+def _try_frames(chain: Coroutine[Any, Any, None], fresh: Coroutine[Any, Any, None]) -> bool: ...
 def _unwatch(number: int) -> None: ...
 def _watch(threshold: float, reports: bool) -> int: ...
 def snapshot(pid: int, seconds: float) -> Chronology: ...
 
 __version__: str
 native_tasks: bool
-places_are_readable: bool
 watch_threshold: float | None
 
 @disjoint_base

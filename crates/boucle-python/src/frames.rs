@@ -5,7 +5,7 @@
 //! an allocation; reading the structures takes a few loads. Their layout is private to each version of Python, so:
 //!
 //! * the offsets of each version stand in one table, [`layout`];
-//! * [`check`] reads a coroutine both ways when the module is imported, and where the two differ nothing is read at all:
+//! * [`check`] reads a coroutine both ways when the package is imported, and where the two differ nothing is read at all:
 //!   steps are then recorded without their places.
 //!
 //! # Invariants
@@ -18,7 +18,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use crate::raw::Owned;
 
@@ -267,36 +266,15 @@ pub(crate) fn line(code: &Owned, offset: u32) -> u32 {
     u32::try_from(line).unwrap_or(0)
 }
 
-/// Three coroutines, one awaiting the other, the innermost an object that is none: `chain` is the outermost, suspended.
-const EXAMPLE: &std::ffi::CStr = c"
-class Leaf:
-    def __await__(self):
-        yield
-
-async def inner(one, two):
-    three = one + two
-    await Leaf()
-
-async def middle():
-    await inner(1, 2)
-
-async def outer():
-    for _ in range(2):
-        await middle()
-
-chain = outer()
-chain.send(None)
-fresh = inner(1, 2)
-";
-
-/// Reads a coroutine both ways. Where the answers agree, reading is switched on.
-pub(crate) fn check(py: Python<'_>) -> PyResult<bool> {
-    let scope = PyDict::new(py);
-    py.run(EXAMPLE, Some(&scope), None)?;
-    let Some(chain) = scope.get_item("chain")? else { return Ok(false) };
+/// Reads a coroutine both ways: `chain` is suspended and awaits another one, that a third, and that an object which is none;
+/// `fresh` has not begun. Where the answers agree, reading is switched on. Closes `chain`.
+pub(crate) fn check(chain: &Bound<'_, PyAny>, fresh: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if !is_coroutine(chain.as_ptr()) || !is_coroutine(fresh.as_ptr()) {
+        return Ok(false);
+    }
     let mut expected = Vec::new();
     let mut coroutine = chain.clone();
-    while coroutine.hasattr("cr_frame")? {
+    while is_coroutine(coroutine.as_ptr()) {
         let code = coroutine.getattr("cr_code")?;
         let line: u32 = coroutine.getattr("cr_frame")?.getattr("f_lineno")?.extract()?;
         expected.push((code.as_ptr() as usize, line));
@@ -318,10 +296,8 @@ pub(crate) fn check(py: Python<'_>) -> PyResult<bool> {
             read.push((place.code.as_ptr() as usize, line));
         });
     chain.call_method0("close")?;
-    let Some(fresh) = scope.get_item("fresh")? else { return Ok(false) };
     // SAFETY: two coroutines that are alive: one has ended, the other has not begun.
-    let idle = [&chain, &fresh].iter().all(|one| plausible && unsafe { read_state(one.as_ptr()) } == State::Ended);
-    fresh.call_method0("close")?;
+    let idle = [chain, fresh].iter().all(|one| plausible && unsafe { read_state(one.as_ptr()) } == State::Ended);
     let readable = suspended && idle && read == expected && read.len() == 3;
     READABLE.store(readable, Ordering::Relaxed);
     Ok(readable)

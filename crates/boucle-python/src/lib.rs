@@ -74,7 +74,6 @@ mod _boucle {
         imports::initialise(py)?;
         raw::context::initialise(py)?;
         directory::initialise(py)?;
-        let readable = frames::check(py)?;
         let classes = [("LoopCore", loop_core::initialise(py).map_err(|raised| raised.take(py))?)];
         let [handle, timer_handle] = handle::initialise(py).map_err(|raised| raised.take(py))?;
         let future = future::initialise(py).map_err(|raised| raised.take(py))?;
@@ -105,8 +104,6 @@ mod _boucle {
         }
         // Whether loops make tasks and futures of ours: see settings.
         module.add("native_tasks", settings::native_tasks())?;
-        // Whether steps are recorded with their places: false where this Python lays its frames out in an unknown way.
-        module.add("places_are_readable", readable)?;
         // From which time in seconds on a step is reported: see settings. None where nobody asked.
         module.add("watch_threshold", settings::watch_threshold())?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
@@ -140,6 +137,12 @@ mod _boucle {
     #[pyfunction]
     fn _tasks_made(py: Python<'_>) -> u64 {
         task::registry::made(py)
+    }
+
+    /// Whether frames of coroutines can be read, tried on two: see the module `_frames`. If they can, they are from now on.
+    #[pyfunction]
+    fn _try_frames(chain: &Bound<'_, PyAny>, fresh: &Bound<'_, PyAny>) -> PyResult<bool> {
+        frames::check(chain, fresh)
     }
 
     /// The stack of the calling thread as the watchdog would read it, innermost first: function, file, line, first line.

@@ -20,7 +20,8 @@
 //! * The application's protocol hears `connection_lost` once, if it heard `connection_made`.
 //! * Nothing is read for an application that has closed. What still comes is decrypted and dropped, for the peer's
 //!   `close_notify` may be behind it, up to [`shutdown::MOST_DISCARDED`] bytes; then the connection ends without it.
-//! * A connection that is idle holds no buffer: one is lent to it from [`pool`] for the time of a read.
+//! * A connection that is idle holds no buffer: one is lent to it from [`pool`] for the time of a read. What OpenSSL still
+//!   holds after a handshake it is made to free ([`writing::settle`]).
 //!
 //! Rejected: driving OpenSSL itself. `ssl` may be linked to another OpenSSL than ours, and the context is `ssl`'s.
 
@@ -29,7 +30,7 @@ mod callbacks;
 mod construct;
 mod flow;
 mod handshake;
-mod lower;
+pub(crate) mod lower;
 mod names;
 mod pool;
 mod reading;
@@ -42,9 +43,11 @@ use std::collections::VecDeque;
 use std::mem::offset_of;
 
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 
 use crate::raw::class::{Attributes, Builder, Collected, Finalized, Visit, WeakList};
 use crate::raw::freelist::Freelist;
+use crate::raw::written::AsWritten;
 use crate::raw::{Class, ObjectCell, Owned, Result, This, TypeCell, buffer};
 
 /// What the connection is doing.
@@ -125,6 +128,8 @@ pub(crate) struct SSLProtocol {
     /// Whether a call into `SSLObject` is under way.
     busy: Cell<bool>,
     flush: Cell<writing::Flush>,
+    /// Whether the handshake has left nothing behind that an empty write would free: see [`writing::settle`].
+    settled: Cell<bool>,
     /// Whether a write is under way that began when the lower transport took something.
     all_goes_down: Cell<bool>,
     /// Whether the application is being called in `context`.
@@ -143,6 +148,7 @@ pub(crate) struct SSLProtocol {
 
 static SSL_PROTOCOL: TypeCell = TypeCell::new();
 static SSL_PROTOCOLS: Freelist = Freelist::new();
+static AS_WRITTEN: AsWritten<SSLProtocol> = AsWritten::new();
 
 impl Class for SSLProtocol {
     fn class() -> &'static TypeCell {
@@ -151,6 +157,12 @@ impl Class for SSLProtocol {
 }
 
 impl SSLProtocol {
+    /// The protocol, if calling a method of it by name can only reach ours.
+    #[inline]
+    pub(crate) fn as_written<'a>(py: Python<'_>, protocol: &'a Owned) -> Option<This<'a, Self>> {
+        AS_WRITTEN.instance(py, protocol).filter(|this| this.attributes.content().is_empty())
+    }
+
     fn cells(&self) -> [&ObjectCell; 21] {
         [
             &self.owner,
@@ -272,6 +284,8 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<[Owned; 2]> {
         .methods(attributes::methods())
         .properties(attributes::properties())
         .build(py)?;
+    let class: Borrowed<'_, '_, PyType> = protocol.any(py).cast().map_err(PyErr::from)?;
+    AS_WRITTEN.learn(py, &class)?;
     let transport = transport::initialise(py)?;
     Ok([protocol, transport])
 }

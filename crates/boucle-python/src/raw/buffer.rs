@@ -57,6 +57,12 @@ impl Buffer {
         self.length.set(length);
     }
 
+    /// Lets `fill` write to all of it. Whom the buffer is lent to has it alone, and `fill` runs no Python.
+    pub(crate) fn fill<R>(&self, _: Python<'_>, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        // SAFETY: the memory is ours, and initialised; nobody else touches it meanwhile, for the GIL is held.
+        fill(unsafe { std::slice::from_raw_parts_mut(self.memory.as_ptr(), CAPACITY) })
+    }
+
     /// A copy of the first `length` bytes, as a `bytes`.
     pub(crate) fn bytes(&self, _: Python<'_>, length: usize) -> Result<Owned> {
         assert!(length <= CAPACITY, "more than the buffer has");

@@ -23,6 +23,7 @@ pub(crate) mod call;
 pub(crate) mod class;
 pub(crate) mod context;
 pub(crate) mod freelist;
+pub(crate) mod getter;
 pub(crate) mod gil;
 pub(crate) mod guard;
 mod inherit;

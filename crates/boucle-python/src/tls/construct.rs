@@ -161,7 +161,8 @@ fn wrap(
     options.set_item("server_hostname", hostname)?;
     let sslobj = context.call_method(intern!(py, "wrap_bio"), (&incoming, &outgoing), Some(&options))?;
     let (read, write) = (intern!(py, "read"), intern!(py, "write"));
-    let hot = hot_object(py, ssl, &sslobj)?;
+    let (hot, plain) = hot_object(py, ssl, &sslobj)?;
+    this.settled.set(this.server_side.get() || !plain);
     set(&this.read, Some(hot.getattr(read)?.into()));
     set(&this.write, Some(hot.getattr(write)?.into()));
     set(&this.feed, Some(incoming.getattr(write)?.into()));
@@ -173,13 +174,14 @@ fn wrap(
 }
 
 /// What `read` and `write` are called on: the object of C behind an `SSLObject`, whose methods of these names only hand
-/// the call on. A class of the user's own, or one whose methods were replaced, is called itself.
-fn hot_object<'py>(py: Python<'py>, ssl: &Ssl, sslobj: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+/// the call on. A class of the user's own, or one whose methods were replaced, is called itself. Also whether it is plain.
+fn hot_object<'py>(py: Python<'py>, ssl: &Ssl, sslobj: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, bool)> {
     let class = ssl.object.any(py);
     let plain = sslobj.get_type().is(class)
         && class.getattr(intern!(py, "read"))?.is(ssl.object_read.any(py))
         && class.getattr(intern!(py, "write"))?.is(ssl.object_write.any(py));
-    if plain { sslobj.getattr(intern!(py, "_sslobj")) } else { Ok(sslobj.clone()) }
+    let object = if plain { sslobj.getattr(intern!(py, "_sslobj"))? } else { sslobj.clone() };
+    Ok((object, plain))
 }
 
 /// Changes the application's protocol.

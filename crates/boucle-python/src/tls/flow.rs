@@ -5,7 +5,7 @@ use std::cell::Cell;
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::{SSLProtocol, callbacks};
+use super::{SSLProtocol, callbacks, names};
 use crate::imports;
 use crate::raw::args::Arg;
 use crate::raw::{Args, Owned, Result, This, vector};
@@ -81,16 +81,24 @@ fn limit(py: Python<'_>, value: Option<Owned>) -> Result<Option<i64>> {
 }
 
 /// How many bytes a BIO holds.
-pub(super) fn pending(py: Python<'_>, bio: Option<Owned>) -> Result<usize> {
+fn pending(py: Python<'_>, bio: Option<Owned>) -> Result<usize> {
     match bio {
-        Some(bio) => Ok(bio.any(py).getattr(intern!(py, "pending"))?.extract()?),
+        Some(bio) => {
+            let size = names::ssl(py).pending.get(py, &bio)?;
+            Ok(size.small_int().and_then(|size| usize::try_from(size).ok()).unwrap_or(usize::MAX))
+        }
         None => Ok(0),
     }
 }
 
+/// How many encrypted bytes wait to be handed down.
+pub(super) fn outgoing_size(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<usize> {
+    pending(py, this.outgoing.get())
+}
+
 /// How many bytes wait to be written: plain ones, and encrypted ones.
 pub(super) fn write_buffer_size(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<usize> {
-    Ok(pending(py, this.outgoing.get())? + this.backlog_size.get())
+    Ok(outgoing_size(py, this)? + this.backlog_size.get())
 }
 
 /// How many encrypted bytes wait to be read.
@@ -98,10 +106,11 @@ pub(super) fn read_buffer_size(py: Python<'_>, this: This<'_, SSLProtocol>) -> R
     pending(py, this.incoming.get())
 }
 
-/// Tells the application to stop writing, or to go on.
-pub(super) fn control_app_writing(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
+/// Tells the application to stop writing, or to go on. `empty` says that nothing encrypted is left.
+pub(super) fn control_app_writing(py: Python<'_>, this: This<'_, SSLProtocol>, empty: bool) -> Result<()> {
     let paused = this.app_writing_paused.get();
-    match this.outgoing_marks.verdict(write_buffer_size(py, this)?, paused) {
+    let size = if empty { this.backlog_size.get() } else { write_buffer_size(py, this)? };
+    match this.outgoing_marks.verdict(size, paused) {
         Some(Verdict::Pause) => {
             this.app_writing_paused.set(true);
             tell(py, this, intern!(py, "pause_writing"))

@@ -65,19 +65,31 @@ pub(super) fn aborted(py: Python<'_>, text: &str) -> Result<Owned> {
 }
 
 fn get_buffer(py: Python<'_>, this: This<'_, SSLProtocol>, _: Args<'_>) -> Result<Owned> {
-    // A transport that found nothing to read asks again.
-    let lent = match this.lent.take() {
-        Some(lent) => lent,
-        None => pool::Lent::take(py)?,
-    };
+    let lent = lend(py, this)?;
     let view = lent.view().clone();
-    let superfluous = this.lent.replace(Some(lent));
-    drop(superfluous);
+    drop(this.lent.replace(Some(lent)));
     Ok(view)
 }
 
+fn lend(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<pool::Lent> {
+    // A transport that found nothing to read asks again.
+    this.lent.take().map_or_else(|| pool::Lent::take(py), Ok)
+}
+
+/// What `get_buffer` is for: lets `read` fill the buffer, and run no Python.
+pub(crate) fn fill<R>(py: Python<'_>, this: This<'_, SSLProtocol>, read: impl FnOnce(&mut [u8]) -> R) -> Result<R> {
+    let lent = lend(py, this)?;
+    let result = lent.memory().fill(py, read);
+    drop(this.lent.replace(Some(lent)));
+    Ok(result)
+}
+
 fn buffer_updated(py: Python<'_>, this: This<'_, SSLProtocol>, args: Args<'_>) -> Result<()> {
-    let length = only_argument(args, "buffer_updated")?.any(py).extract::<usize>()?;
+    filled(py, this, only_argument(args, "buffer_updated")?.any(py).extract::<usize>()?)
+}
+
+/// `buffer_updated(length)`.
+pub(crate) fn filled(py: Python<'_>, this: This<'_, SSLProtocol>, length: usize) -> Result<()> {
     let Some(lent) = this.lent.take() else {
         return Err(PyRuntimeError::new_err("buffer_updated() without get_buffer()").into());
     };

@@ -3,6 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::raw::buffer::CAPACITY;
+use crate::raw::getter::Getter;
 use crate::raw::guard::discard;
 use crate::raw::{GilOnce, Owned};
 
@@ -28,6 +30,8 @@ pub(super) struct Names {
     pub(super) states: Option<Owned>,
     /// The same of the application's protocol.
     pub(super) app_states: Option<Owned>,
+    /// How much a buffer of the pool has room for.
+    pub(super) capacity: Owned,
     /// `warnings.warn`.
     pub(super) warn: Owned,
 }
@@ -40,6 +44,8 @@ pub(super) struct Ssl {
     pub(super) error: Owned,
     pub(super) certificate_error: Owned,
     pub(super) memory_bio: Owned,
+    /// `MemoryBIO.pending`: how many bytes it holds.
+    pub(super) pending: Getter,
     /// The module: programs replace `create_default_context` in it.
     pub(super) module: Owned,
     /// `SSLObject`, with its methods as they were found.
@@ -72,6 +78,7 @@ pub(super) fn initialise(py: Python<'_>) -> PyResult<()> {
         sendfile_fallback: py.import("asyncio.constants")?.getattr("_SendfileMode")?.getattr("FALLBACK")?.into(),
         states: optional(&sslproto, "SSLProtocolState")?,
         app_states: optional(&sslproto, "AppProtocolState")?,
+        capacity: CAPACITY.into_pyobject(py)?.into_any().into(),
         warn: py.import("warnings")?.getattr("warn")?.into(),
     };
     NAMES.set(py, names);
@@ -80,13 +87,15 @@ pub(super) fn initialise(py: Python<'_>) -> PyResult<()> {
 
 fn of_ssl(ssl: &Bound<'_, PyModule>) -> PyResult<Ssl> {
     let object = ssl.getattr("SSLObject")?;
+    let memory_bio = ssl.getattr("MemoryBIO")?;
     Ok(Ssl {
         want_read: ssl.getattr("SSLWantReadError")?.into(),
         syscall_error: ssl.getattr("SSLSyscallError")?.into(),
         zero_return: ssl.getattr("SSLZeroReturnError")?.into(),
         error: ssl.getattr("SSLError")?.into(),
         certificate_error: ssl.getattr("CertificateError")?.into(),
-        memory_bio: ssl.getattr("MemoryBIO")?.into(),
+        pending: Getter::new(&memory_bio, "pending"),
+        memory_bio: memory_bio.into(),
         module: ssl.clone().into_any().into(),
         object_read: object.getattr("read")?.into(),
         object_write: object.getattr("write")?.into(),

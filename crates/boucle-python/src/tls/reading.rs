@@ -48,9 +48,12 @@ pub(super) fn enter(
 /// Decrypts into `target`, which has room for `room` bytes. How many bytes it were: 0 is the end.
 fn decrypt(py: Python<'_>, this: This<'_, SSLProtocol>, room: usize, target: &Owned) -> Result<Progress<usize>> {
     let Some(read) = this.read.get() else { return Ok(Progress::Again) };
-    let room = room.into_object(py)?;
+    let room = if room == CAPACITY { names::get(py).capacity.clone() } else { room.into_object(py)? };
     Ok(match enter(py, this, || vector::call(py, &read, &[&room, target]))? {
-        Progress::Done(count) => Progress::Done(count.any(py).extract()?),
+        Progress::Done(count) => {
+            this.settled.set(true);
+            Progress::Done(count.any(py).extract()?)
+        }
         Progress::Again => Progress::Again,
     })
 }
@@ -72,6 +75,7 @@ pub(super) fn read(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
 }
 
 fn read_and_write(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
+    let settled = this.settled.get();
     let ended = if this.app_closed.get() {
         shutdown::discard(py, this)?;
         false
@@ -86,6 +90,9 @@ fn read_and_write(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
         // close_notify
         callbacks::eof_received(py, this)?;
         shutdown::start(py, this)?;
+    }
+    if !settled {
+        writing::settle(py, this)?;
     }
     writing::write(py, this)?;
     flow::control_ssl_reading(py, this)

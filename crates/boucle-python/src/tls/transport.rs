@@ -204,7 +204,7 @@ fn set_write_buffer_limits(py: Python<'_>, this: This<'_, SSLTransport>, args: A
     let (high, low) = flow::limits(py, args)?;
     on(this, |protocol| {
         protocol.outgoing_marks.set(high, low, flow::WRITE_KIB)?;
-        flow::control_app_writing(py, protocol)
+        flow::control_app_writing(py, protocol, false)
     })
 }
 

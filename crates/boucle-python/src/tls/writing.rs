@@ -10,6 +10,7 @@
 
 use std::collections::VecDeque;
 
+use boucle_core::outgoing::Gone;
 use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -18,6 +19,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PySlice};
 use super::reading::{Progress, enter};
 use super::{SSLProtocol, State, callbacks, flow, names};
 use crate::raw::{Owned, Result, This, vector};
+use crate::transport::stream;
 
 /// What fits into one record; smaller pieces are put together up to it.
 const RECORD: usize = 16 * 1024;
@@ -96,13 +98,14 @@ pub(super) fn write_or_end(py: Python<'_>, this: This<'_, SSLProtocol>) -> Resul
 /// Encrypts what can be encrypted, and hands it down.
 pub(super) fn write(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
     let outer = this.all_goes_down.replace(this.goes_down());
-    let result = encrypt(py, this).and_then(|()| flush(py, this));
+    let result = encrypt(py, this).and_then(|encrypted| flush(py, this, encrypted));
     this.all_goes_down.set(outer);
-    result?;
-    flow::control_app_writing(py, this)
+    flow::control_app_writing(py, this, result?)
 }
 
-fn encrypt(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
+/// Encrypts the backlog, and hands down what does not fit. Whether there is something to be handed down for certain.
+fn encrypt(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<bool> {
+    let mut encrypted = false;
     while !this.busy.get()
         && this.goes_down()
         && let Some((piece, length)) = next_piece(py, this)?
@@ -111,15 +114,30 @@ fn encrypt(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
         let Progress::Done(count) = enter(py, this, || vector::call(py, &write, &[&piece]))? else { break };
         let count = count.any(py).extract::<usize>()?.min(length);
         drop(advance(py, this, count));
+        encrypted = true;
         if this.backlog_size.get() > 0 {
-            flush(py, this)?;
+            flush(py, this, true)?;
+            encrypted = false;
             if lower_is_closing(py, this)? {
                 // The slice could not be sent: the connection is about to be lost, and the rest with it.
                 break;
             }
         }
     }
-    Ok(())
+    Ok(encrypted)
+}
+
+/// Frees what a handshake leaves behind. A client of TLS 1.3 gets tickets after it, for which OpenSSL makes ready to answer:
+/// with a buffer of 17 KB, which it frees after the next write. An empty one sends nothing.
+#[cold]
+pub(super) fn settle(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
+    let (State::Wrapped, 0, false, Some(write)) =
+        (this.state.get(), this.backlog_size.get(), this.busy.get(), this.write.get())
+    else {
+        return Ok(());
+    };
+    let nothing = PyBytes::new(py, &[]).into_any().into();
+    enter(py, this, || vector::call(py, &write, &[&nothing])).map(drop)
 }
 
 fn lower_is_closing(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<bool> {
@@ -177,9 +195,9 @@ fn gather(py: Python<'_>, backlog: &VecDeque<Owned>, start: usize) -> Vec<u8> {
 }
 
 /// So many bytes are encrypted. Returns what has left the backlog.
-fn advance(py: Python<'_>, this: This<'_, SSLProtocol>, count: usize) -> Vec<Owned> {
+fn advance(py: Python<'_>, this: This<'_, SSLProtocol>, count: usize) -> Gone<Owned> {
     let mut backlog = this.backlog.borrow_mut();
-    let mut left = Vec::new();
+    let mut left = Gone::default();
     this.backlog_size.set(this.backlog_size.get().saturating_sub(count));
     let mut written = this.written.get() + count;
     while let Some(length) = backlog.front().map(|front| bytes_of(front, py))
@@ -195,34 +213,39 @@ fn advance(py: Python<'_>, this: This<'_, SSLProtocol>, count: usize) -> Vec<Own
 
 /// Hands down what is encrypted, and tells the application whether it may go on.
 pub(super) fn process_outgoing(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
-    flush(py, this)?;
-    flow::control_app_writing(py, this)
+    let empty = flush(py, this, false)?;
+    flow::control_app_writing(py, this, empty)
 }
 
-/// Hands down what is encrypted. Whoever comes while that is under way has it done again, so that the order is kept.
-fn flush(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
+/// Hands down what is encrypted; `some` says that there is something. Whoever comes while that is under way has it done
+/// again, so that the order is kept. Whether nothing is left for certain.
+fn flush(py: Python<'_>, this: This<'_, SSLProtocol>, some: bool) -> Result<bool> {
     if this.flush.get() != Flush::Idle {
         this.flush.set(Flush::AndAgain);
-        return Ok(());
+        return Ok(false);
     }
+    let mut some = some;
     let result = loop {
         this.flush.set(Flush::UnderWay);
-        let result = hand_down(py, this);
+        let result = hand_down(py, this, some);
         if result.is_err() || this.flush.get() != Flush::AndAgain {
             break result;
         }
+        some = false;
     };
     this.flush.set(Flush::Idle);
     result
 }
 
-fn hand_down(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
+fn hand_down(py: Python<'_>, this: This<'_, SSLProtocol>, some: bool) -> Result<bool> {
     let (true, Some(lower), Some(drain)) = (this.goes_down(), this.lower.get(), this.drain.get()) else {
-        return Ok(());
+        return Ok(false);
     };
-    let data = vector::call(py, &drain, &[])?;
-    if bytes_of(&data, py) == 0 {
-        return Ok(());
+    // To drain nothing costs more than to ask.
+    if !some && flow::outgoing_size(py, this)? == 0 {
+        return Ok(true);
     }
-    vector::method(py, &lower, intern!(py, "write"), &[&data]).map(drop)
+    let data = vector::call(py, &drain, &[])?;
+    stream::write(py, &lower, &data)?;
+    Ok(true)
 }

@@ -18,6 +18,7 @@ use crate::raw::call::{enter_context, exit_context};
 use crate::raw::guard::value_of;
 use crate::raw::{Owned, Raised, Result, This, vector};
 use crate::streams;
+use crate::tls::{self, SSLProtocol};
 
 /// Runs `work` in the connection's context.
 pub(super) fn in_context(
@@ -207,10 +208,19 @@ fn fill_buffer(
         watcher.used_up_read();
         return Ok(());
     }
+    // The two methods of our own TLS, without Python in between.
+    if let Some(tls) = SSLProtocol::as_written(py, protocol) {
+        return match tls::lower::fill(py, tls, |memory| receive_into(this, watcher, memory)) {
+            Ok(Ok(Outcome::Done(0))) => at_eof(py, core, this, protocol),
+            Ok(Ok(Outcome::Done(count))) => updated(py, this, tls::lower::filled(py, tls, count)),
+            Ok(other) => nothing_read(py, this, watcher, other),
+            Err(raised) => check::<()>(py, this, Err(raised), "Fatal error: protocol.get_buffer() call failed."),
+        };
+    }
     let buffer = match get_buffer(py, protocol) {
         Ok(buffer) => buffer,
         Err(raised) => {
-            return check(py, this, Err(raised), "Fatal error: protocol.get_buffer() call failed.");
+            return check::<()>(py, this, Err(raised), "Fatal error: protocol.get_buffer() call failed.");
         }
     };
     // One that closed the connection meanwhile gets what is there all the same, as on asyncio: the socket is still open.
@@ -218,15 +228,10 @@ fn fill_buffer(
         Ok(buffer) => buffer,
         Err(raised) => {
             let refusal = refusal(py, this, &buffer, raised);
-            return check(py, this, Err(refusal), "Fatal read error on socket transport");
+            return check::<()>(py, this, Err(refusal), "Fatal read error on socket transport");
         }
     };
-    let outcome = socket::receive(this.fd.get(), buffer.bytes_mut());
-    if let Ok(Outcome::Done(count)) = outcome
-        && !watcher.hung_up()
-    {
-        if count < buffer.len() { watcher.used_up_read() } else { watcher.may_have_read_all() }
-    }
+    let outcome = receive_into(this, watcher, buffer.bytes_mut());
     drop(buffer);
     // It may have been replaced when it was asked for its buffer.
     let Some(protocol) = &this.protocol.get() else { return Ok(()) };
@@ -234,11 +239,31 @@ fn fill_buffer(
         Ok(Outcome::Done(0)) => at_eof(py, core, this, protocol),
         Ok(Outcome::Done(count)) => {
             let count = count.into_pyobject(py).map_err(PyErr::from)?.into_any().into();
-            let updated = vector::method(py, protocol, &imports::get(py).buffer_updated, &[&count]);
-            check(py, this, updated, "Fatal error: protocol.buffer_updated() call failed.")
+            let called = vector::method(py, protocol, &imports::get(py).buffer_updated, &[&count]);
+            updated(py, this, called.map(drop))
         }
         other => nothing_read(py, this, watcher, other),
     }
+}
+
+/// Reads into memory of the protocol's, and notes whether more is to be read.
+fn receive_into(
+    this: This<'_, StreamTransport>,
+    watcher: This<'_, Watcher>,
+    memory: &mut [u8],
+) -> boucle_core::Result<Outcome> {
+    let outcome = socket::receive(this.fd.get(), memory);
+    if let Ok(Outcome::Done(count)) = outcome
+        && !watcher.hung_up()
+    {
+        if count < memory.len() { watcher.used_up_read() } else { watcher.may_have_read_all() }
+    }
+    outcome
+}
+
+/// The protocol was told how much its buffer holds.
+fn updated(py: Python<'_>, this: This<'_, StreamTransport>, returned: Result<()>) -> Result<()> {
+    check(py, this, returned, "Fatal error: protocol.buffer_updated() call failed.")
 }
 
 /// An attempt to read brought nothing: not yet, or never again.
@@ -291,13 +316,13 @@ fn at_eof(py: Python<'_>, core: This<'_, LoopCore>, this: This<'_, StreamTranspo
         // The protocol may go on writing, but there is nothing to read any more.
         Ok(true) => want(this, false),
         Ok(false) => closing::close(py, this),
-        Err(raised) => check(py, this, Err(raised), "Fatal error: protocol.eof_received() call failed."),
+        Err(raised) => check::<()>(py, this, Err(raised), "Fatal error: protocol.eof_received() call failed."),
     }
 }
 
 /// A callback of the protocol has returned. One that raised ends the connection.
 #[inline]
-fn check(py: Python<'_>, this: This<'_, StreamTransport>, returned: Result<Owned>, message: &str) -> Result<()> {
+fn check<T>(py: Python<'_>, this: This<'_, StreamTransport>, returned: Result<T>, message: &str) -> Result<()> {
     match returned.map(drop) {
         Ok(()) => Ok(()),
         Err(raised) => {
