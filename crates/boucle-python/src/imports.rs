@@ -7,6 +7,7 @@ use pyo3::types::{PyString, PyTuple};
 use crate::raw::call::raise;
 use crate::raw::guard::discard;
 use crate::raw::{GilOnce, Owned, Raised};
+use crate::unchanged::Unchanged;
 
 /// Objects that the native code uses.
 pub(crate) struct Imports {
@@ -79,7 +80,7 @@ pub(crate) struct Imports {
     /// `asyncio.BufferedProtocol`.
     pub(crate) buffered_protocol: Owned,
     /// `asyncio.trsock.TransportSocket`: what a transport shows of its socket.
-    pub(crate) transport_socket: Owned,
+    pub(crate) transport_socket: Unchanged,
     /// What sets a waiter's result, unless it was cancelled.
     pub(crate) set_result_unless_cancelled: Owned,
     /// Whether `writelines` of this version of asyncio may pause the protocol: it forgets to in some.
@@ -118,6 +119,15 @@ pub(crate) struct Imports {
     pub(crate) weak_dictionary: Owned,
     pub(crate) keyed_reference: Owned,
     pub(crate) make_reference: Owned,
+    /// How `socket.socket` closes.
+    pub(crate) closing_socket: Unchanged,
+    /// `_socket.socket.close`.
+    pub(crate) socket_close: Owned,
+    /// `asyncio.Server`, how it counts its connections; from 3.13 on in a `weakref.WeakSet`.
+    pub(crate) server: Unchanged,
+    pub(crate) weak_set: Unchanged,
+    /// `weakref.ref`.
+    pub(crate) reference: Owned,
     /// `sys.audit`.
     pub(crate) audit: Owned,
 }
@@ -173,7 +183,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         warn: py.import("warnings")?.getattr("warn")?.into(),
         logger: py.import("asyncio.log")?.getattr("logger")?.into(),
         buffered_protocol: asyncio.getattr("BufferedProtocol")?.into(),
-        transport_socket: py.import("asyncio.trsock")?.getattr("TransportSocket")?.into(),
+        transport_socket: Unchanged::of(&py.import("asyncio.trsock")?, "TransportSocket", ["__init__"])?,
         set_result_unless_cancelled: py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into(),
         writelines_tries: !called.iter().any(|name| name == "write"),
         writelines_pauses: called.iter().any(|name| name == "_maybe_pause_protocol" || name == "write"),
@@ -196,6 +206,11 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         weak_dictionary: weakref.getattr("WeakValueDictionary")?.into(),
         keyed_reference: weakref.getattr("KeyedRef")?.into(),
         make_reference: weakref.getattr("ref")?.getattr("__new__")?.into(),
+        closing_socket: Unchanged::of(&socket, "socket", ["close", "_real_close"])?,
+        socket_close: native_socket.getattr("close")?.into(),
+        server: Unchanged::of(&base_events, "Server", ["_attach", "_detach"])?,
+        weak_set: Unchanged::of(&py.import("_weakrefset")?, "WeakSet", ["add", "discard", "__len__"])?,
+        reference: weakref.getattr("ref")?.into(),
         audit: py.import("sys")?.getattr("audit")?.into(),
     };
     IMPORTS.set(py, imports);

@@ -4,6 +4,7 @@
 //! * [`transport`]: what connects protocols with descriptors. [`tls`]: TLS connections, over any transport.
 //! * [`addresses`]: those of IP, in both notations. [`streams`]: the hot half of readers and writers.
 //! * [`sock`]: operations on sockets that the program keeps. [`coroutine`]: what makes an operation a coroutine.
+//! * [`unchanged`]: which classes of Python's library are as they were written.
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
 //! * [`stacks`]: where a running thread is, seen without the GIL.
 //! * [`chronology`]: a recorded run for Python. [`viewer`]: that of another process.
@@ -40,6 +41,7 @@ mod streams;
 mod task;
 mod tls;
 mod transport;
+mod unchanged;
 mod viewer;
 mod watchdog;
 mod witness;

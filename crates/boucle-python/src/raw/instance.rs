@@ -1,4 +1,4 @@
-//! Instances of classes that are written in Python, from inside: their attributes, whom a weak reference refers to, which
+//! Instances of classes that are written in Python, from inside: how they are made, their attributes, whom a weak reference refers to, which
 //! code a function has.
 //!
 //! It is for who does natively what such a class would do, and has made sure that the class is as it was written.
@@ -19,9 +19,11 @@ pub(crate) use inline::Layout;
 
 use std::ptr::{self, NonNull};
 
+use pyo3::exceptions::PyTypeError;
+use pyo3::types::PyTuple;
 use pyo3::{Python, ffi};
 
-use super::Owned;
+use super::{Owned, Result};
 
 /// Whom a weak reference refers to; nothing where that is gone, or where the object is not exactly a weak reference.
 #[inline]
@@ -42,6 +44,20 @@ pub(crate) fn referent(_: Python<'_>, reference: &Owned) -> Option<Owned> {
 pub(crate) fn version(class: &Owned) -> u32 {
     // SAFETY: the caller passes a class, which is alive.
     unsafe { (*class.as_ptr().cast::<ffi::PyTypeObject>()).tp_version_tag }
+}
+
+/// An instance that no constructor has seen: what `class.__new__(class)` makes.
+pub(crate) fn bare(py: Python<'_>, class: &Owned) -> Result<Owned> {
+    let none = PyTuple::empty(py);
+    let class: *mut ffi::PyTypeObject = class.as_ptr().cast();
+    // SAFETY: the caller passes a class, which is alive; one that can have instances has this function, which takes a tuple
+    // and no names.
+    unsafe {
+        match (*class).tp_new {
+            Some(make) => Owned::from_returned(make(class, none.as_ptr(), ptr::null_mut())),
+            None => Err(PyTypeError::new_err("this class has no instances").into()),
+        }
+    }
 }
 
 /// A function of Python code, and the code that it had.

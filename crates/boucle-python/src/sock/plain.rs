@@ -18,6 +18,7 @@ use crate::errors::to_py_err;
 use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::raw::args::Arg;
+use crate::raw::instance::bare;
 use crate::raw::{Args, Owned, Result, This, vector};
 
 /// Whether an object is exactly a `socket.socket`.
@@ -94,6 +95,32 @@ fn name(
 /// Whether we know how Python writes an address: the flow of IPv6 is the exception.
 fn is_writable(address: &SocketAddr) -> bool {
     !matches!(address, SocketAddr::V6(v6) if v6.flowinfo() != 0)
+}
+
+/// `sock.close()`.
+pub(crate) fn close(py: Python<'_>, sock: &Owned) -> Result<()> {
+    let constants = imports::get(py);
+    if !constants.closing_socket.is_class_of(py, sock) {
+        sock.any(py).call_method0(intern!(py, "close"))?;
+        return Ok(());
+    }
+    sock.any(py).setattr(intern!(py, "_closed"), true)?;
+    // Files that were made of it are to be closed first.
+    if sock.any(py).getattr(intern!(py, "_io_refs"))?.le(0)? {
+        vector::call(py, &constants.socket_close, &[sock])?;
+    }
+    Ok(())
+}
+
+/// `TransportSocket(sock)`.
+pub(crate) fn shown(py: Python<'_>, sock: &Owned) -> Result<Owned> {
+    let class = &imports::get(py).transport_socket;
+    if !class.holds(py) {
+        return vector::call(py, class.class(), &[sock]);
+    }
+    let shown = bare(py, class.class())?;
+    shown.any(py).setattr(intern!(py, "_sock"), sock.any(py))?;
+    Ok(shown)
 }
 
 fn descriptor(py: Python<'_>, sock: &Owned) -> Result<RawFd> {

@@ -3,7 +3,7 @@
 //! It is a true subclass of `asyncio.Transport`: that class's only slot is the first field here.
 //!
 //! * [`reading`]: what arrives, and [`feeding`]: for asyncio's own stream reader. [`writing`]: what leaves. [`closing`]: how
-//!   it ends. [`attributes`]: what Python sees.
+//!   it ends. [`server`]: who has accepted it. [`attributes`]: what Python sees.
 //!
 //! # Invariants
 //!
@@ -17,6 +17,7 @@ mod attributes;
 mod closing;
 mod feeding;
 mod reading;
+mod server;
 mod writing;
 
 use std::cell::{Cell, RefCell};
@@ -174,7 +175,7 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
     let owner = core.to_owned();
     let number = vector::method(py, &sock, &imports::get(py).fileno, &[])?;
     // asyncio's method says which transport has the descriptor, if one does.
-    if !plain::is_socket(py, &sock) || is_known(py, &owner, &number)? {
+    if !plain::is_socket(py, &sock) || is_in_use(py, &owner, &number)? {
         owner.any(py).call_method1(intern!(py, "_ensure_fd_no_transport"), (sock.any(py),))?;
     }
     let extra = match extra {
@@ -205,7 +206,7 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
     }
     set_protocol(py, this, protocol.clone())?;
     if let Some(server) = this.server.get() {
-        attach(py, &server, &object)?;
+        server::attach(py, &server, &object)?;
     }
     remember(py, &owner, &number, &object)?;
     start(py, core, this, &protocol, waiter.as_ref())?;
@@ -228,16 +229,27 @@ fn remember(py: Python<'_>, owner: &Owned, fd: &Owned, transport: &Owned) -> Res
     Ok(())
 }
 
+/// Whether a transport of this descriptor is known to the loop, and not closed yet: what asyncio's method says then.
+fn is_in_use(py: Python<'_>, owner: &Owned, fd: &Owned) -> Result<bool> {
+    let Some(reference) = transports(py, owner)?.get_item(fd.any(py))? else { return Ok(false) };
+    let known: Owned = reference.call0()?.into();
+    Ok(This::<StreamTransport>::exactly(&known).is_none_or(|known| !known.closing.get()))
+}
+
+/// The dictionary behind the loop's one of weak references to transports.
+fn transports<'py>(py: Python<'py>, owner: &Owned) -> Result<Bound<'py, PyDict>> {
+    let transports = owner.any(py).getattr(intern!(py, "_transports"))?.getattr(intern!(py, "data"))?;
+    Ok(transports.cast_into::<PyDict>().map_err(PyErr::from)?)
+}
+
 /// Whether a transport of this descriptor is known to the loop: in the dictionary behind one of weak references.
 pub(crate) fn is_known(py: Python<'_>, owner: &Owned, fd: &Owned) -> Result<bool> {
-    let transports = owner.any(py).getattr(intern!(py, "_transports"))?.getattr(intern!(py, "data"))?;
-    Ok(transports.contains(fd.any(py))?)
+    Ok(transports(py, owner)?.contains(fd.any(py))?)
 }
 
 /// Fills in what `get_extra_info` answers, as asyncio does.
 pub(super) fn describe(py: Python<'_>, sock: &Owned, fd: RawFd, extra: &Bound<'_, PyDict>) -> Result<()> {
-    let shown = imports::get(py).transport_socket.any(py).call1((sock.any(py),))?;
-    extra.set_item(intern!(py, "socket"), shown)?;
+    extra.set_item(intern!(py, "socket"), plain::shown(py, sock)?.any(py))?;
     let ask = |name| match sock.any(py).call_method0(name) {
         Ok(answer) => Ok::<Owned, PyErr>(answer.into()),
         Err(error) if error.is_instance_of::<pyo3::exceptions::PyOSError>(py) => {
@@ -251,27 +263,6 @@ pub(super) fn describe(py: Python<'_>, sock: &Owned, fd: RawFd, extra: &Bound<'_
     if !extra.contains(intern!(py, "peername"))? {
         let peer = plain::peer_name(py, sock, fd)?.map_or_else(|| ask(intern!(py, "getpeername")), Ok)?;
         extra.set_item(intern!(py, "peername"), peer.any(py))?;
-    }
-    Ok(())
-}
-
-/// Tells a server that it has a connection more.
-fn attach(py: Python<'_>, server: &Owned, transport: &Owned) -> Result<()> {
-    // From 3.13 on servers know their transports; before, they count them.
-    if cfg!(Py_3_13) {
-        server.any(py).call_method1(intern!(py, "_attach"), (transport.any(py),))?;
-    } else {
-        server.any(py).call_method0(intern!(py, "_attach"))?;
-    }
-    Ok(())
-}
-
-/// Tells a server that it has a connection less.
-fn detach(py: Python<'_>, server: &Owned, transport: &Owned) -> Result<()> {
-    if cfg!(Py_3_13) {
-        server.any(py).call_method1(intern!(py, "_detach"), (transport.any(py),))?;
-    } else {
-        server.any(py).call_method0(intern!(py, "_detach"))?;
     }
     Ok(())
 }
