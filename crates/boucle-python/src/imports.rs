@@ -109,8 +109,6 @@ pub(crate) struct Imports {
     pub(crate) socket_family: Owned,
     pub(crate) socket_type: Owned,
     pub(crate) socket_protocol: Owned,
-    /// `asyncio.BaseEventLoop._ensure_resolved`.
-    pub(crate) ensure_resolved: Owned,
     /// Methods that `socket.socket` has from C and that system calls stand in for, unless somebody has put others in their place.
     pub(crate) socket_connect: Owned,
     pub(crate) socket_getsockname: Owned,
@@ -119,7 +117,8 @@ pub(crate) struct Imports {
     pub(crate) weak_dictionary: Owned,
     pub(crate) keyed_reference: Owned,
     pub(crate) make_reference: Owned,
-    /// How `socket.socket` closes.
+    /// How `socket.socket` is made, and how it closes.
+    pub(crate) making_socket: Unchanged,
     pub(crate) closing_socket: Unchanged,
     /// `_socket.socket.close`.
     pub(crate) socket_close: Owned,
@@ -199,13 +198,13 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         socket_family: reader_of("family")?,
         socket_type: reader_of("type")?,
         socket_protocol: reader_of("proto")?,
-        ensure_resolved: base_events.getattr("BaseEventLoop")?.getattr("_ensure_resolved")?.into(),
         socket_connect: native_socket.getattr("connect")?.into(),
         socket_getsockname: native_socket.getattr("getsockname")?.into(),
         socket_getpeername: native_socket.getattr("getpeername")?.into(),
         weak_dictionary: weakref.getattr("WeakValueDictionary")?.into(),
         keyed_reference: weakref.getattr("KeyedRef")?.into(),
         make_reference: weakref.getattr("ref")?.getattr("__new__")?.into(),
+        making_socket: Unchanged::of(&socket, "socket", ["__init__"])?,
         closing_socket: Unchanged::of(&socket, "socket", ["close", "_real_close"])?,
         socket_close: native_socket.getattr("close")?.into(),
         server: Unchanged::of(&base_events, "Server", ["_attach", "_detach"])?,

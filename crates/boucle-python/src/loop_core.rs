@@ -77,6 +77,8 @@ pub(crate) struct LoopCore {
     asleep: Cell<bool>,
     /// The version of the class for which `call_soon` was found to be ours; 0 if it must be looked up.
     plain: Cell<u32>,
+    /// The same for methods that [`connecting`](crate::connecting) does without.
+    own_methods: Cell<u32>,
     /// Whether a queued task has stepped, and asyncio still has a word about the current one, see `run`.
     current_task: Cell<CurrentTask>,
     stopping: Cell<bool>,
@@ -125,6 +127,7 @@ impl Default for LoopCore {
             thread: Cell::default(),
             asleep: Cell::default(),
             plain: Cell::default(),
+            own_methods: Cell::default(),
             current_task: Cell::default(),
             stopping: Cell::default(),
             closed: Cell::new(true),
@@ -174,6 +177,7 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .methods(forking::methods())
         .methods(crate::transport::methods())
         .methods(crate::sock::methods())
+        .methods(crate::connecting::usual::methods())
         .methods(attributes::methods())
         .methods(metrics::methods())
         .properties(attributes::properties())
@@ -187,6 +191,11 @@ impl LoopCore {
     #[inline]
     pub(crate) fn debug(&self) -> bool {
         self.debug.get()
+    }
+
+    /// The version of the class for which the methods that connecting does without were found to be ours.
+    pub(crate) fn own_methods(&self) -> &Cell<u32> {
+        &self.own_methods
     }
 
     /// Whether it runs, and in another thread than this one.

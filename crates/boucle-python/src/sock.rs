@@ -351,6 +351,17 @@ fn make<const N: usize>(
     })
 }
 
+/// The operation of `sock_connect(sock, address)`.
+pub(crate) fn connecting(py: Python<'_>, core: This<'_, LoopCore>, sock: Owned, address: Owned) -> Result<Owned> {
+    OPERATIONS.make_collected(py, || SocketOperation {
+        core: MaybeInstance::new(core),
+        socket: ObjectCell::new(sock),
+        first: ObjectCell::new(address),
+        kind: Cell::new(Kind::Connect),
+        ..SocketOperation::default()
+    })
+}
+
 /// Defines a method of the loop.
 macro_rules! operation {
     ($function:ident, $kind:expr, $names:expr, $optional:expr) => {

@@ -165,12 +165,13 @@ pub(super) fn methods() -> [ffi::PyMethodDef; 2] {
     ]
 }
 
-/// The slot that sets attributes: it notices that `call_soon` is replaced.
+/// The slot that sets attributes: it notices that `call_soon`, or another method of ours, is replaced.
 pub(super) fn set_attribute_slot() -> *mut c_void {
     set_attribute!(LoopCore, attribute_is_set)
 }
 
 fn attribute_is_set(py: Python<'_>, this: This<'_, LoopCore>, name: &Owned) {
+    this.own_methods.set(0);
     if name.any(py).eq(intern!(py, "call_soon")).unwrap_or(true) {
         this.plain.set(0);
     }

@@ -36,13 +36,6 @@ pub(crate) fn family(py: Python<'_>, sock: &Owned) -> Result<i32> {
     Ok(family.any(py).extract()?)
 }
 
-/// Whether somebody has put a method in the place of asyncio's that resolves addresses.
-pub(super) fn resolves_in_its_own_way(py: Python<'_>, owner: &Owned) -> Result<bool> {
-    let method = owner.any(py).getattr(intern!(py, "_ensure_resolved"))?;
-    let function = imports::attribute(&method, intern!(py, "__func__"))?;
-    Ok(function.is_none_or(|function| !function.is(imports::get(py).ensure_resolved.any(py))))
-}
-
 /// Whether a method of the class is Python's.
 fn is_pythons(py: Python<'_>, name: &Bound<'_, PyString>, original: &Owned) -> Result<bool> {
     Ok(imports::get(py).socket.any(py).getattr(name)?.is(original.any(py)))

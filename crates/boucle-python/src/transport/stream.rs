@@ -172,6 +172,22 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
     let [Some(sock), Some(protocol), waiter, extra, server] = args.named(py, "_make_socket_transport", names)? else {
         return Err(PyTypeError::new_err("_make_socket_transport() needs a socket and a protocol").into());
     };
+    make_of(py, core, Parts { sock, protocol, waiter, extra, server })
+}
+
+/// What a transport is made of.
+pub(crate) struct Parts {
+    pub(crate) sock: Owned,
+    pub(crate) protocol: Owned,
+    /// The future that is done when the protocol was told.
+    pub(crate) waiter: Option<Owned>,
+    pub(crate) extra: Option<Owned>,
+    pub(crate) server: Option<Owned>,
+}
+
+/// The transport of a connected stream socket.
+pub(crate) fn make_of(py: Python<'_>, core: This<'_, LoopCore>, parts: Parts) -> Result<Owned> {
+    let Parts { sock, protocol, waiter, extra, server } = parts;
     let owner = core.to_owned();
     let number = vector::method(py, &sock, &imports::get(py).fileno, &[])?;
     // asyncio's method says which transport has the descriptor, if one does.
