@@ -22,7 +22,6 @@ use pyo3::types::{PyList, PyTuple};
 
 use crate::coroutine::{self, Coroutine, Stage, coroutine_class};
 use crate::future::{self, awaiting};
-use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::raw::args::Arg;
 use crate::raw::call::{self, Sent};
@@ -196,8 +195,7 @@ fn begin_to_connect(py: Python<'_>, this: This<'_, ConnectingStep>) -> Result<()
     let parts = parts.any(py);
     let parts = parts.cast::<PyTuple>().map_err(PyErr::from)?;
     let part = |index| parts.get_item(index).map(Owned::from);
-    let class = imports::get(py).making_socket.class();
-    let socket = vector::call(py, class, &[&part(0)?, &part(1)?, &part(2)?])?;
+    let socket = plain::new(py, [&part(0)?, &part(1)?, &part(2)?, &Owned::none(py)])?;
     drop(this.socket.replace(Some(socket.clone())));
     vector::method(py, &socket, intern!(py, "setblocking"), &[&Owned::falsehood(py)])?;
     let address = part(4)?;

@@ -6,6 +6,7 @@ use pyo3::types::{PyString, PyTuple};
 
 use crate::raw::call::raise;
 use crate::raw::guard::discard;
+use crate::raw::instance::{Function, Member};
 use crate::raw::{GilOnce, Owned, Raised};
 use crate::unchanged::Unchanged;
 
@@ -83,6 +84,8 @@ pub(crate) struct Imports {
     pub(crate) transport_socket: Unchanged,
     /// What sets a waiter's result, unless it was cancelled.
     pub(crate) set_result_unless_cancelled: Owned,
+    /// The same, with its code, where it is a function of Python code.
+    pub(crate) setting_result: Option<Function>,
     /// Whether `writelines` of this version of asyncio may pause the protocol: it forgets to in some.
     pub(crate) writelines_pauses: bool,
     /// Whether `writelines` of this version tries to send also while the descriptor is not known to be writable.
@@ -105,10 +108,19 @@ pub(crate) struct Imports {
     pub(crate) sol_socket: Owned,
     /// `socket.SO_ERROR`.
     pub(crate) so_error: Owned,
-    /// What reads the family, the type and the protocol of a socket, past the properties in Python that make enumerations.
-    pub(crate) socket_family: Owned,
-    pub(crate) socket_type: Owned,
-    pub(crate) socket_protocol: Owned,
+    /// The family, the type and the protocol of a socket, past the properties in Python that make enumerations.
+    pub(crate) socket_family: Member,
+    pub(crate) socket_type: Member,
+    pub(crate) socket_protocol: Member,
+    /// What Python's class adds to a socket: whether it was closed, and how many files were made of it.
+    pub(crate) socket_closed: Member,
+    pub(crate) socket_files: Member,
+    /// The number 0.
+    pub(crate) zero: Owned,
+    /// `_socket.socket`.
+    pub(crate) native_socket: Owned,
+    /// The socket that is shown of.
+    pub(crate) shown_socket: Member,
     /// Methods that `socket.socket` has from C and that system calls stand in for, unless somebody has put others in their place.
     pub(crate) socket_connect: Owned,
     pub(crate) socket_getsockname: Owned,
@@ -143,7 +155,6 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     let socket = py.import("socket")?;
     let weakref = py.import("weakref")?;
     let native_socket = py.import("_socket")?.getattr("socket")?;
-    let reader_of = |name| Ok::<Owned, PyErr>(native_socket.getattr(name)?.getattr("__get__")?.into());
     let write_lines =
         py.import("asyncio.selector_events")?.getattr("_SelectorSocketTransport")?.getattr("writelines")?;
     let called: Vec<String> = write_lines.getattr("__code__")?.getattr("co_names")?.extract()?;
@@ -184,6 +195,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         buffered_protocol: asyncio.getattr("BufferedProtocol")?.into(),
         transport_socket: Unchanged::of(&py.import("asyncio.trsock")?, "TransportSocket", ["__init__"])?,
         set_result_unless_cancelled: py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into(),
+        setting_result: Function::of(py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into()),
         writelines_tries: !called.iter().any(|name| name == "write"),
         writelines_pauses: called.iter().any(|name| name == "_maybe_pause_protocol" || name == "write"),
         transport: asyncio.getattr("Transport")?.into(),
@@ -195,9 +207,14 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         getsockopt: PyString::intern(py, "getsockopt").into_any().into(),
         sol_socket: socket.getattr("SOL_SOCKET")?.into(),
         so_error: socket.getattr("SO_ERROR")?.into(),
-        socket_family: reader_of("family")?,
-        socket_type: reader_of("type")?,
-        socket_protocol: reader_of("proto")?,
+        socket_family: Member::of(&native_socket, "family")?,
+        socket_type: Member::of(&native_socket, "type")?,
+        socket_protocol: Member::of(&native_socket, "proto")?,
+        socket_closed: Member::of(&socket.getattr("socket")?, "_closed")?,
+        socket_files: Member::of(&socket.getattr("socket")?, "_io_refs")?,
+        shown_socket: Member::of(&py.import("asyncio.trsock")?.getattr("TransportSocket")?, "_sock")?,
+        zero: 0_i32.into_pyobject(py)?.into_any().into(),
+        native_socket: native_socket.clone().into(),
         socket_connect: native_socket.getattr("connect")?.into(),
         socket_getsockname: native_socket.getattr("getsockname")?.into(),
         socket_getpeername: native_socket.getattr("getpeername")?.into(),

@@ -253,7 +253,7 @@ fn may_be_a_transports(py: Python<'_>, this: This<'_, SocketOperation>, owner: &
     if this.core.with(|core| watch::is_native(core, number)) != Some(false) {
         return Ok(true);
     }
-    stream::is_known(py, owner, fd)
+    stream::is_in_use(py, owner, fd)
 }
 
 /// A step after the first: asks what is awaited.

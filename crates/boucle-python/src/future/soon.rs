@@ -4,14 +4,16 @@
 //! * A loop of ours whose `call_soon` a program has replaced, or that is in debug mode: the same.
 //! * A loop of ours: a handle, queued; or, where a task of ours is to step, the task itself without a handle.
 
-use pyo3::Python;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use super::Future;
 use super::waiters::Waiter;
 use crate::imports;
 use crate::loop_core::{LoopCore, tasks};
-use crate::raw::call;
-use crate::raw::{Owned, Result, This};
+use crate::raw::call::{self, StoredArgs};
+use crate::raw::instance::Function;
+use crate::raw::{ObjectCell, Owned, Result, This};
 use crate::task::{self, Task};
 
 /// Does `work` on the loop of a future, if that is ours and no program can tell it from `call_soon`.
@@ -34,6 +36,25 @@ pub(crate) fn call_soon(
     let Some(owner) = of.owner.object().get() else { return Ok(()) };
     let imports = imports::get(py);
     call::call_soon(py, &imports.call_soon, &owner, callback, argument, context, &imports.context_only).map(drop)
+}
+
+/// Does what a callback would do that sets the result of a future of ours unless it was cancelled, asyncio's function for
+/// timers and waiters. Nothing where it is another callback.
+#[inline]
+pub(crate) fn instead_of(py: Python<'_>, callback: &ObjectCell, args: &StoredArgs) -> Option<Result<()>> {
+    let known = imports::get(py).setting_result.as_ref()?;
+    if callback.as_ptr() != known.object().as_ptr() { None } else { set_result(py, known, args) }
+}
+
+fn set_result(py: Python<'_>, known: &Function, args: &StoredArgs) -> Option<Result<()>> {
+    let args = args.content().get()?;
+    let args = args.any(py).cast_exact::<PyTuple>().ok()?.to_owned();
+    if args.len() != 2 || !known.is_unchanged() {
+        return None;
+    }
+    let (future, result): (Owned, Owned) = (args.get_item(0).ok()?.into(), args.get_item(1).ok()?.into());
+    super::native(&future)?;
+    Some(super::set_result_unless_cancelled(py, &future, result))
 }
 
 /// Tells a waiter that the future is done.

@@ -20,10 +20,11 @@ pub(crate) use inline::Layout;
 use std::ptr::{self, NonNull};
 
 use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
 use pyo3::types::PyTuple;
-use pyo3::{Python, ffi};
 
-use super::{Owned, Result};
+use super::{Owned, Raised, Result};
 
 /// Whom a weak reference refers to; nothing where that is gone, or where the object is not exactly a weak reference.
 #[inline]
@@ -57,6 +58,47 @@ pub(crate) fn bare(py: Python<'_>, class: &Owned) -> Result<Owned> {
             Some(make) => Owned::from_returned(make(class, none.as_ptr(), ptr::null_mut())),
             None => Err(PyTypeError::new_err("this class has no instances").into()),
         }
+    }
+}
+
+/// Calls the constructor of a class of C on an instance: what `class.__init__(object, *args)` does.
+pub(crate) fn construct(class: &Owned, object: &Owned, args: &Bound<'_, PyTuple>) -> Result<()> {
+    let class: *mut ffi::PyTypeObject = class.as_ptr().cast();
+    // SAFETY: the caller passes a class and an instance of it, which are alive; the constructor takes a tuple and no names.
+    let made = unsafe { (*class).tp_init.map(|init| init(object.as_ptr(), args.as_ptr(), ptr::null_mut())) };
+    if made.unwrap_or(0) < 0 { Err(Raised) } else { Ok(()) }
+}
+
+/// An attribute that instances of a class keep at a place of its own, as `__slots__` makes it.
+pub(crate) struct Member {
+    descriptor: Owned,
+    get: ffi::descrgetfunc,
+    set: Option<ffi::descrsetfunc>,
+}
+
+impl Member {
+    /// The attribute of this name.
+    pub(crate) fn of(class: &Bound<'_, PyAny>, name: &str) -> PyResult<Self> {
+        let descriptor: Owned = class.getattr(name)?.into();
+        // SAFETY: the type of an object that is alive.
+        let (get, set) = unsafe { ((*descriptor.type_ptr()).tp_descr_get, (*descriptor.type_ptr()).tp_descr_set) };
+        let get = get.ok_or_else(|| PyTypeError::new_err(format!("'{name}' is no descriptor")))?;
+        Ok(Self { descriptor, get, set })
+    }
+
+    /// The value in an instance.
+    #[inline]
+    pub(crate) fn get(&self, _: Python<'_>, object: &Owned) -> Result<Owned> {
+        // SAFETY: all are alive; the descriptor checks the object's class itself.
+        unsafe { Owned::from_returned((self.get)(self.descriptor.as_ptr(), object.as_ptr(), object.type_ptr().cast())) }
+    }
+
+    /// Sets it.
+    #[inline]
+    pub(crate) fn set(&self, _: Python<'_>, object: &Owned, value: &Owned) -> Result<()> {
+        // SAFETY: as above.
+        let set = self.set.map(|set| unsafe { set(self.descriptor.as_ptr(), object.as_ptr(), value.as_ptr()) });
+        if set == Some(0) { Ok(()) } else { Err(Raised) }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::errors::to_py_err;
 use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::raw::args::Arg;
-use crate::raw::instance::bare;
+use crate::raw::instance::{bare, construct};
 use crate::raw::{Args, Owned, Result, This, vector};
 
 /// Whether an object is exactly a `socket.socket`.
@@ -29,7 +29,7 @@ pub(crate) fn is_socket(py: Python<'_>, sock: &Owned) -> bool {
 /// The family of a socket, whatever its class.
 pub(crate) fn family(py: Python<'_>, sock: &Owned) -> Result<i32> {
     let family = if is_socket(py, sock) {
-        vector::call(py, &imports::get(py).socket_family, &[sock])?
+        imports::get(py).socket_family.get(py, sock)?
     } else {
         sock.any(py).getattr(intern!(py, "family"))?.into()
     };
@@ -90,6 +90,20 @@ fn is_writable(address: &SocketAddr) -> bool {
     !matches!(address, SocketAddr::V6(v6) if v6.flowinfo() != 0)
 }
 
+/// `socket.socket(family, type, proto, fileno)`.
+pub(crate) fn new(py: Python<'_>, parts: [&Owned; 4]) -> Result<Owned> {
+    let constants = imports::get(py);
+    if !constants.making_socket.holds(py) {
+        return vector::call(py, &constants.socket, &parts);
+    }
+    let sock = bare(py, &constants.socket)?;
+    let args = PyTuple::new(py, parts.map(|part| part.any(py)))?;
+    construct(&constants.native_socket, &sock, &args)?;
+    constants.socket_files.set(py, &sock, &constants.zero)?;
+    constants.socket_closed.set(py, &sock, &Owned::falsehood(py))?;
+    Ok(sock)
+}
+
 /// `sock.close()`.
 pub(crate) fn close(py: Python<'_>, sock: &Owned) -> Result<()> {
     let constants = imports::get(py);
@@ -97,9 +111,9 @@ pub(crate) fn close(py: Python<'_>, sock: &Owned) -> Result<()> {
         sock.any(py).call_method0(intern!(py, "close"))?;
         return Ok(());
     }
-    sock.any(py).setattr(intern!(py, "_closed"), true)?;
+    constants.socket_closed.set(py, sock, &Owned::truth(py))?;
     // Files that were made of it are to be closed first.
-    if sock.any(py).getattr(intern!(py, "_io_refs"))?.le(0)? {
+    if constants.socket_files.get(py, sock)?.any(py).le(0)? {
         vector::call(py, &constants.socket_close, &[sock])?;
     }
     Ok(())
@@ -112,7 +126,7 @@ pub(crate) fn shown(py: Python<'_>, sock: &Owned) -> Result<Owned> {
         return vector::call(py, class.class(), &[sock]);
     }
     let shown = bare(py, class.class())?;
-    shown.any(py).setattr(intern!(py, "_sock"), sock.any(py))?;
+    imports::get(py).shown_socket.set(py, &shown, sock)?;
     Ok(shown)
 }
 
@@ -129,13 +143,13 @@ pub(crate) fn accept(py: Python<'_>, _: This<'_, LoopCore>, args: Args<'_>) -> R
     let accepted = connection::accept(descriptor(py, &sock)?).map_err(|error| to_py_err(&error))?;
     let Some((connection, peer)) = accepted else { return Ok(Owned::none(py)) };
     let constants = imports::get(py);
-    let kind: i32 = vector::call(py, &constants.socket_type, &[&sock])?.any(py).extract()?;
-    let family = vector::call(py, &constants.socket_family, &[&sock])?;
+    let kind: i32 = constants.socket_type.get(py, &sock)?.any(py).extract()?;
+    let family = constants.socket_family.get(py, &sock)?;
     // The type says that it does not block, and Python takes that into account.
     let kind: Owned = (kind | socket::NON_BLOCKING).into_pyobject(py).map_err(PyErr::from)?.into_any().into();
-    let protocol = vector::call(py, &constants.socket_protocol, &[&sock])?;
+    let protocol = constants.socket_protocol.get(py, &sock)?;
     let number: Owned = connection.as_raw_fd().into_pyobject(py).map_err(PyErr::from)?.into_any().into();
-    let object = vector::call(py, &constants.socket, &[&family, &kind, &protocol, &number])?;
+    let object = new(py, [&family, &kind, &protocol, &number])?;
     // It is the object's from here on.
     let _number = connection.into_raw_fd();
     let peer = match peer.filter(is_writable) {

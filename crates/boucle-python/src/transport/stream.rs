@@ -190,7 +190,6 @@ pub(crate) fn make_of(py: Python<'_>, core: This<'_, LoopCore>, parts: Parts) ->
     let Parts { sock, protocol, waiter, extra, server } = parts;
     let owner = core.to_owned();
     let number = vector::method(py, &sock, &imports::get(py).fileno, &[])?;
-    // asyncio's method says which transport has the descriptor, if one does.
     if !plain::is_socket(py, &sock) || is_in_use(py, &owner, &number)? {
         owner.any(py).call_method1(intern!(py, "_ensure_fd_no_transport"), (sock.any(py),))?;
     }
@@ -245,8 +244,8 @@ fn remember(py: Python<'_>, owner: &Owned, fd: &Owned, transport: &Owned) -> Res
     Ok(())
 }
 
-/// Whether a transport of this descriptor is known to the loop, and not closed yet: what asyncio's method says then.
-fn is_in_use(py: Python<'_>, owner: &Owned, fd: &Owned) -> Result<bool> {
+/// Whether a transport of this descriptor is known to the loop, and not closed yet: asyncio's method says which.
+pub(crate) fn is_in_use(py: Python<'_>, owner: &Owned, fd: &Owned) -> Result<bool> {
     let Some(reference) = transports(py, owner)?.get_item(fd.any(py))? else { return Ok(false) };
     let known: Owned = reference.call0()?.into();
     Ok(This::<StreamTransport>::exactly(&known).is_none_or(|known| !known.closing.get()))
@@ -256,11 +255,6 @@ fn is_in_use(py: Python<'_>, owner: &Owned, fd: &Owned) -> Result<bool> {
 fn transports<'py>(py: Python<'py>, owner: &Owned) -> Result<Bound<'py, PyDict>> {
     let transports = owner.any(py).getattr(intern!(py, "_transports"))?.getattr(intern!(py, "data"))?;
     Ok(transports.cast_into::<PyDict>().map_err(PyErr::from)?)
-}
-
-/// Whether a transport of this descriptor is known to the loop: in the dictionary behind one of weak references.
-pub(crate) fn is_known(py: Python<'_>, owner: &Owned, fd: &Owned) -> Result<bool> {
-    Ok(transports(py, owner)?.contains(fd.any(py))?)
 }
 
 /// Fills in what `get_extra_info` answers, as asyncio does.
