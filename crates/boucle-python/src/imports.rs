@@ -6,9 +6,11 @@ use pyo3::types::{PyString, PyTuple};
 
 use crate::raw::call::raise;
 use crate::raw::guard::discard;
-use crate::raw::instance::{Function, Member};
+use crate::raw::instance::{Function, Member, Places};
 use crate::raw::{GilOnce, Owned, Raised};
 use crate::unchanged::Unchanged;
+
+const WEAK_CONTAINER: [&str; 3] = ["data", "_pending_removals", "_remove"];
 
 /// Objects that the native code uses.
 pub(crate) struct Imports {
@@ -125,10 +127,12 @@ pub(crate) struct Imports {
     pub(crate) socket_connect: Owned,
     pub(crate) socket_getsockname: Owned,
     pub(crate) socket_getpeername: Owned,
-    /// `weakref.WeakValueDictionary`, the class of the references in it, and what makes one without its Python code.
+    /// `weakref.WeakValueDictionary`, the class of the references in it, and where one has its key.
     pub(crate) weak_dictionary: Owned,
     pub(crate) keyed_reference: Owned,
-    pub(crate) make_reference: Owned,
+    pub(crate) reference_key: Member,
+    /// `weakref.ref`, which the references in it are.
+    pub(crate) reference: Owned,
     /// How `socket.socket` is made, and how it closes.
     pub(crate) making_socket: Unchanged,
     pub(crate) closing_socket: Unchanged,
@@ -137,8 +141,10 @@ pub(crate) struct Imports {
     /// `asyncio.Server`, how it counts its connections; from 3.13 on in a `weakref.WeakSet`.
     pub(crate) server: Unchanged,
     pub(crate) weak_set: Unchanged,
-    /// `weakref.ref`.
-    pub(crate) reference: Owned,
+    /// `_sockets` and `_clients` of a server; `data`, `_pending_removals` and `_remove` of weak containers.
+    pub(crate) of_server: Places<2>,
+    pub(crate) of_weak_set: Places<3>,
+    pub(crate) of_weak_dictionary: Places<3>,
     /// `sys.audit`.
     pub(crate) audit: Owned,
 }
@@ -193,7 +199,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         warn: py.import("warnings")?.getattr("warn")?.into(),
         logger: py.import("asyncio.log")?.getattr("logger")?.into(),
         buffered_protocol: asyncio.getattr("BufferedProtocol")?.into(),
-        transport_socket: Unchanged::of(&py.import("asyncio.trsock")?, "TransportSocket", ["__init__"])?,
+        transport_socket: Unchanged::of(&py.import("asyncio.trsock")?, "TransportSocket", ["__new__", "__init__"])?,
         set_result_unless_cancelled: py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into(),
         setting_result: Function::of(py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into()),
         writelines_tries: !called.iter().any(|name| name == "write"),
@@ -220,13 +226,16 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         socket_getpeername: native_socket.getattr("getpeername")?.into(),
         weak_dictionary: weakref.getattr("WeakValueDictionary")?.into(),
         keyed_reference: weakref.getattr("KeyedRef")?.into(),
-        make_reference: weakref.getattr("ref")?.getattr("__new__")?.into(),
-        making_socket: Unchanged::of(&socket, "socket", ["__init__"])?,
+        reference: weakref.getattr("ref")?.into(),
+        reference_key: Member::of(&weakref.getattr("KeyedRef")?, "key")?,
+        making_socket: Unchanged::of(&socket, "socket", ["__new__", "__init__"])?,
         closing_socket: Unchanged::of(&socket, "socket", ["close", "_real_close"])?,
         socket_close: native_socket.getattr("close")?.into(),
         server: Unchanged::of(&base_events, "Server", ["_attach", "_detach"])?,
         weak_set: Unchanged::of(&py.import("_weakrefset")?, "WeakSet", ["add", "discard", "__len__"])?,
-        reference: weakref.getattr("ref")?.into(),
+        of_server: Places::of(py, &base_events.getattr("Server")?, ["_sockets", "_clients"])?,
+        of_weak_set: Places::of(py, &weakref.getattr("WeakSet")?, WEAK_CONTAINER)?,
+        of_weak_dictionary: Places::of(py, &weakref.getattr("WeakValueDictionary")?, WEAK_CONTAINER)?,
         audit: py.import("sys")?.getattr("audit")?.into(),
     };
     IMPORTS.set(py, imports);

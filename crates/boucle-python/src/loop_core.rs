@@ -198,6 +198,11 @@ impl LoopCore {
         &self.own_methods
     }
 
+    /// The dictionary of its transports.
+    pub(crate) fn transports(&self) -> Option<Owned> {
+        self.objects._transports.get()
+    }
+
     /// Whether it runs, and in another thread than this one.
     pub(crate) fn runs_elsewhere(&self) -> bool {
         let thread = self.thread.get();

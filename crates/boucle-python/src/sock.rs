@@ -35,7 +35,7 @@ use crate::raw::call::{self, Sent};
 use crate::raw::class::{Builder, Collected, MaybeInstance, Visit};
 use crate::raw::freelist::Freelist;
 use crate::raw::{Args, Class, ObjectCell, Owned, Raised, Result, This, TypeCell, method, vector};
-use crate::transport::stream;
+use crate::transport::stream::known;
 
 /// What is done to the socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -227,7 +227,7 @@ fn attempt_first(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Sent
     };
     let awaited: Owned = owner.any(py).call_method0(intern!(py, "create_future"))?.into();
     let fd = vector::method(py, &sock, &imports::get(py).fileno, &[])?;
-    if may_be_a_transports(py, this, &owner, &fd)? {
+    if may_be_a_transports(py, this, &fd)? {
         owner.any(py).call_method1(intern!(py, "_ensure_fd_no_transport"), (fd.any(py),))?;
     }
     let callback: Owned = this.to_owned().any(py).getattr(intern!(py, "_ready"))?.into();
@@ -248,12 +248,12 @@ fn attempt_first(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Sent
 }
 
 /// Whether a transport may have the descriptor: then asyncio's method says which.
-fn may_be_a_transports(py: Python<'_>, this: This<'_, SocketOperation>, owner: &Owned, fd: &Owned) -> Result<bool> {
+fn may_be_a_transports(py: Python<'_>, this: This<'_, SocketOperation>, fd: &Owned) -> Result<bool> {
     let Ok(number) = fd.any(py).extract() else { return Ok(true) };
     if this.core.with(|core| watch::is_native(core, number)) != Some(false) {
         return Ok(true);
     }
-    stream::is_in_use(py, owner, fd)
+    this.core.with(|core| known::is_in_use(py, core, fd)).unwrap_or(Ok(true))
 }
 
 /// A step after the first: asks what is awaited.

@@ -15,26 +15,47 @@ use crate::raw::instance::{Function, version};
 /// A class, and its functions that are done natively.
 pub(crate) struct Unchanged {
     class: Owned,
-    /// By name. Nothing where somebody had changed one before this module was imported.
-    functions: Option<Vec<(Owned, Function)>>,
+    /// Nothing where somebody had changed one before this module was imported.
+    attributes: Option<Vec<Attribute>>,
     /// The version of the class for which they were found as they were; 0 if they must be looked up.
     version: Cell<u32>,
+}
+
+/// An attribute of a class.
+struct Attribute {
+    name: Owned,
+    value: Owned,
+    /// The same, where it is a function of Python code, which may get other code.
+    function: Option<Function>,
+}
+
+impl Attribute {
+    /// The attribute as it is. Nothing where a function is not of the module whose names are these.
+    fn of(class: &Bound<'_, PyAny>, namespace: &Bound<'_, PyAny>, name: &str) -> Option<Self> {
+        let name = PyString::intern(class.py(), name);
+        let value = class.getattr(&name).ok()?;
+        let function = Function::of(value.clone().into());
+        if function.is_some() && !value.getattr("__globals__").ok()?.is(namespace) {
+            return None;
+        }
+        Some(Self { name: name.into_any().into(), value: value.into(), function })
+    }
+
+    /// Whether it is there still.
+    fn is_there(&self, py: Python<'_>, class: &Owned) -> bool {
+        let name = self.name.any(py).cast::<PyString>().map_err(PyErr::from);
+        let found = name.and_then(|name| class.any(py).getattr(name));
+        found.map_err(|error| discard(py, error)).is_ok_and(|found| found.is(self.value.any(py)))
+    }
 }
 
 impl Unchanged {
     /// Notes how a class of a module is.
     pub(crate) fn of<const N: usize>(module: &Bound<'_, PyModule>, class: &str, names: [&str; N]) -> PyResult<Self> {
         let class = module.getattr(class)?;
-        let namespace = module.dict();
-        let functions = names.map(|name| {
-            let name = PyString::intern(module.py(), name);
-            let function = class.getattr(&name).ok()?;
-            let is_the_modules = function.getattr("__globals__").is_ok_and(|globals| globals.is(&namespace));
-            let function = Function::of(function.into()).filter(|_| is_the_modules)?;
-            Some((name.into_any().into(), function))
-        });
-        let functions = functions.into_iter().collect();
-        Ok(Self { class: class.into(), functions, version: Cell::new(0) })
+        let namespace = module.dict().into_any();
+        let attributes = names.into_iter().map(|name| Attribute::of(&class, &namespace, name)).collect();
+        Ok(Self { class: class.into(), attributes, version: Cell::new(0) })
     }
 
     /// The class.
@@ -51,20 +72,15 @@ impl Unchanged {
     /// Whether the class is as it was written.
     #[inline]
     pub(crate) fn holds(&self, py: Python<'_>) -> bool {
-        let Some(functions) = &self.functions else { return false };
+        let Some(attributes) = &self.attributes else { return false };
         let known = self.version.get();
-        ((known != 0 && known == version(&self.class)) || self.look(py, functions))
-            && functions.iter().all(|(_, function)| function.is_unchanged())
+        ((known != 0 && known == version(&self.class)) || self.look(py, attributes))
+            && attributes.iter().filter_map(|attribute| attribute.function.as_ref()).all(Function::is_unchanged)
     }
 
     #[cold]
-    fn look(&self, py: Python<'_>, functions: &[(Owned, Function)]) -> bool {
-        let class = self.class.any(py);
-        let is_there = |(name, function): &(Owned, Function)| {
-            let found = name.any(py).cast::<PyString>().map_err(PyErr::from).and_then(|name| class.getattr(name));
-            found.map_err(|error| discard(py, error)).is_ok_and(|found| found.is(function.object().any(py)))
-        };
-        let holds = functions.iter().all(is_there);
+    fn look(&self, py: Python<'_>, attributes: &[Attribute]) -> bool {
+        let holds = attributes.iter().all(|attribute| attribute.is_there(py, &self.class));
         // The look-ups have given the class a version, if it can have one.
         self.version.set(if holds { version(&self.class) } else { 0 });
         holds

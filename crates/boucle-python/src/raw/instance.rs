@@ -22,7 +22,7 @@ use std::ptr::{self, NonNull};
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyString, PyTuple};
 
 use super::{Owned, Raised, Result};
 
@@ -40,6 +40,13 @@ pub(crate) fn referent(_: Python<'_>, reference: &Owned) -> Option<Owned> {
     }
 }
 
+/// A weak reference to an object, with a function that is called when that is gone.
+pub(crate) fn refer_to(object: &Owned, gone: Option<&Owned>) -> Result<Owned> {
+    let gone = gone.map_or(ptr::null_mut(), Owned::as_ptr);
+    // SAFETY: both are alive; no function is null.
+    unsafe { Owned::from_returned(ffi::PyWeakref_NewRef(object.as_ptr(), gone)) }
+}
+
 /// The number of a class as it is now, which the interpreter changes when the class changes; 0 where it has none.
 #[inline]
 pub(crate) fn version(class: &Owned) -> u32 {
@@ -47,15 +54,14 @@ pub(crate) fn version(class: &Owned) -> u32 {
     unsafe { (*class.as_ptr().cast::<ffi::PyTypeObject>()).tp_version_tag }
 }
 
-/// An instance that no constructor has seen: what `class.__new__(class)` makes.
-pub(crate) fn bare(py: Python<'_>, class: &Owned) -> Result<Owned> {
-    let none = PyTuple::empty(py);
-    let class: *mut ffi::PyTypeObject = class.as_ptr().cast();
-    // SAFETY: the caller passes a class, which is alive; one that can have instances has this function, which takes a tuple
+/// An instance that no constructor has seen: what `base.__new__(class, *args)` makes, of a class that derives from `base`.
+pub(crate) fn bare(base: &Owned, class: &Owned, args: &Bound<'_, PyTuple>) -> Result<Owned> {
+    let (base, class): (*mut ffi::PyTypeObject, _) = (base.as_ptr().cast(), class.as_ptr().cast());
+    // SAFETY: the caller passes classes, which are alive; one that can have instances has this function, which takes a tuple
     // and no names.
     unsafe {
-        match (*class).tp_new {
-            Some(make) => Owned::from_returned(make(class, none.as_ptr(), ptr::null_mut())),
+        match (*base).tp_new {
+            Some(make) => Owned::from_returned(make(class, args.as_ptr(), ptr::null_mut())),
             None => Err(PyTypeError::new_err("this class has no instances").into()),
         }
     }
@@ -99,6 +105,35 @@ impl Member {
         // SAFETY: as above.
         let set = self.set.map(|set| unsafe { set(self.descriptor.as_ptr(), object.as_ptr(), value.as_ptr()) });
         if set == Some(0) { Ok(()) } else { Err(Raised) }
+    }
+}
+
+/// Attributes of the instances of a class, read by their places.
+pub(crate) struct Places<const N: usize> {
+    class: Owned,
+    names: [Owned; N],
+    /// Nothing where the interpreter keeps them elsewhere.
+    layout: Option<Layout<N>>,
+}
+
+impl<const N: usize> Places<N> {
+    /// Those of these names.
+    pub(crate) fn of(py: Python<'_>, class: &Bound<'_, PyAny>, names: [&str; N]) -> PyResult<Self> {
+        let class = class.clone().into();
+        let names = names.map(|name| PyString::intern(py, name).into_any().into());
+        Ok(Self { layout: Layout::learn(py, &class, &names)?, class, names })
+    }
+
+    /// The attribute at a place, of any object.
+    #[inline]
+    pub(crate) fn get(&self, py: Python<'_>, object: &Owned, place: usize) -> Result<Owned> {
+        if object.type_ptr().cast() == self.class.as_ptr()
+            && let Some(layout) = self.layout
+            && let Some(found) = layout.view(py, object, &self.names).and_then(|view| view.get(place))
+        {
+            return Ok(found);
+        }
+        Ok(object.any(py).getattr(self.names[place].any(py).cast::<PyString>().map_err(PyErr::from)?)?.into())
     }
 }
 

@@ -96,7 +96,7 @@ pub(crate) fn new(py: Python<'_>, parts: [&Owned; 4]) -> Result<Owned> {
     if !constants.making_socket.holds(py) {
         return vector::call(py, &constants.socket, &parts);
     }
-    let sock = bare(py, &constants.socket)?;
+    let sock = bare(&constants.native_socket, &constants.socket, &PyTuple::empty(py))?;
     let args = PyTuple::new(py, parts.map(|part| part.any(py)))?;
     construct(&constants.native_socket, &sock, &args)?;
     constants.socket_files.set(py, &sock, &constants.zero)?;
@@ -125,7 +125,7 @@ pub(crate) fn shown(py: Python<'_>, sock: &Owned) -> Result<Owned> {
     if !class.holds(py) {
         return vector::call(py, class.class(), &[sock]);
     }
-    let shown = bare(py, class.class())?;
+    let shown = bare(class.class(), class.class(), &PyTuple::empty(py))?;
     imports::get(py).shown_socket.set(py, &shown, sock)?;
     Ok(shown)
 }

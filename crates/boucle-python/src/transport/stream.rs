@@ -3,7 +3,7 @@
 //! It is a true subclass of `asyncio.Transport`: that class's only slot is the first field here.
 //!
 //! * [`reading`]: what arrives, and [`feeding`]: for asyncio's own stream reader. [`writing`]: what leaves. [`closing`]: how
-//!   it ends. [`server`]: who has accepted it. [`attributes`]: what Python sees.
+//!   it ends. [`server`]: who has accepted it, and [`known`]: the loop, which knows it. [`attributes`]: what Python sees.
 //!
 //! # Invariants
 //!
@@ -16,6 +16,7 @@
 mod attributes;
 mod closing;
 mod feeding;
+pub(crate) mod known;
 mod reading;
 mod server;
 mod writing;
@@ -190,7 +191,7 @@ pub(crate) fn make_of(py: Python<'_>, core: This<'_, LoopCore>, parts: Parts) ->
     let Parts { sock, protocol, waiter, extra, server } = parts;
     let owner = core.to_owned();
     let number = vector::method(py, &sock, &imports::get(py).fileno, &[])?;
-    if !plain::is_socket(py, &sock) || is_in_use(py, &owner, &number)? {
+    if !plain::is_socket(py, &sock) || known::is_in_use(py, core, &number)? {
         owner.any(py).call_method1(intern!(py, "_ensure_fd_no_transport"), (sock.any(py),))?;
     }
     let extra = match extra {
@@ -223,38 +224,9 @@ pub(crate) fn make_of(py: Python<'_>, core: This<'_, LoopCore>, parts: Parts) ->
     if let Some(server) = this.server.get() {
         server::attach(py, &server, &object)?;
     }
-    remember(py, &owner, &number, &object)?;
+    known::remember(py, core, &number, &object)?;
     start(py, core, this, &protocol, waiter.as_ref())?;
     Ok(object)
-}
-
-/// Enters a transport in the loop's dictionary: as `transports[fd] = transport` does, without its Python code.
-fn remember(py: Python<'_>, owner: &Owned, fd: &Owned, transport: &Owned) -> Result<()> {
-    let constants = imports::get(py);
-    let transports = owner.any(py).getattr(intern!(py, "_transports"))?;
-    let is_iterated_over = || transports.getattr(intern!(py, "_pending_removals"))?.is_truthy();
-    if !transports.get_type().is(constants.weak_dictionary.any(py)) || is_iterated_over()? {
-        transports.set_item(fd.any(py), transport.any(py))?;
-        return Ok(());
-    }
-    let remove: Owned = transports.getattr(intern!(py, "_remove"))?.into();
-    let reference = vector::call(py, &constants.make_reference, &[&constants.keyed_reference, transport, &remove])?;
-    reference.any(py).setattr(intern!(py, "key"), fd.any(py))?;
-    transports.getattr(intern!(py, "data"))?.set_item(fd.any(py), reference.any(py))?;
-    Ok(())
-}
-
-/// Whether a transport of this descriptor is known to the loop, and not closed yet: asyncio's method says which.
-pub(crate) fn is_in_use(py: Python<'_>, owner: &Owned, fd: &Owned) -> Result<bool> {
-    let Some(reference) = transports(py, owner)?.get_item(fd.any(py))? else { return Ok(false) };
-    let known: Owned = reference.call0()?.into();
-    Ok(This::<StreamTransport>::exactly(&known).is_none_or(|known| !known.closing.get()))
-}
-
-/// The dictionary behind the loop's one of weak references to transports.
-fn transports<'py>(py: Python<'py>, owner: &Owned) -> Result<Bound<'py, PyDict>> {
-    let transports = owner.any(py).getattr(intern!(py, "_transports"))?.getattr(intern!(py, "data"))?;
-    Ok(transports.cast_into::<PyDict>().map_err(PyErr::from)?)
 }
 
 /// Fills in what `get_extra_info` answers, as asyncio does.

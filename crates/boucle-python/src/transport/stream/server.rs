@@ -2,19 +2,19 @@
 //!
 //! asyncio's own, in the version that has a set of weak references for it, is told natively while it is as it was written.
 
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PySet;
 
 use crate::imports;
-use crate::raw::{Owned, Result, vector};
+use crate::raw::instance::refer_to;
+use crate::raw::{Owned, Result};
 
 /// Tells a server that it has a connection more.
 pub(super) fn attach(py: Python<'_>, server: &Owned, transport: &Owned) -> Result<()> {
     if let Some((connections, remove)) = connections(py, server)?
-        && !server.any(py).getattr(intern!(py, "_sockets"))?.is_none()
+        && is_open(py, server)?
     {
-        let reference = vector::call(py, &imports::get(py).reference, &[transport, &remove])?;
+        let reference = refer_to(transport, Some(&remove))?;
         connections.add(reference.any(py))?;
         return Ok(());
     }
@@ -24,9 +24,9 @@ pub(super) fn attach(py: Python<'_>, server: &Owned, transport: &Owned) -> Resul
 /// Tells a server that it has a connection less.
 pub(super) fn detach(py: Python<'_>, server: &Owned, transport: &Owned) -> Result<()> {
     if let Some((connections, _)) = connections(py, server)?
-        && !server.any(py).getattr(intern!(py, "_sockets"))?.is_none()
+        && is_open(py, server)?
     {
-        let reference = vector::call(py, &imports::get(py).reference, &[transport])?;
+        let reference = refer_to(transport, None)?;
         connections.discard(reference.any(py))?;
         return Ok(());
     }
@@ -41,17 +41,22 @@ fn connections<'py>(py: Python<'py>, server: &Owned) -> Result<Option<(Bound<'py
     if cfg!(not(Py_3_13)) || !constants.server.is_class_of(py, server) {
         return Ok(None);
     }
-    let clients: Owned = server.any(py).getattr(intern!(py, "_clients"))?.into();
+    let clients = constants.of_server.get(py, server, 1)?;
     if !constants.weak_set.is_class_of(py, &clients) {
         return Ok(None);
     }
-    let clients = clients.any(py);
+    let of_clients = |place| constants.of_weak_set.get(py, &clients, place);
     // Somebody iterates over it, or has done so.
-    if clients.getattr(intern!(py, "_pending_removals"))?.is_truthy()? {
+    if of_clients(1)?.any(py).is_truthy()? {
         return Ok(None);
     }
-    let data = clients.getattr(intern!(py, "data"))?.cast_into::<PySet>().map_err(PyErr::from)?;
-    Ok(Some((data, clients.getattr(intern!(py, "_remove"))?.into())))
+    let data = of_clients(0)?.any(py).to_owned().cast_into::<PySet>().map_err(PyErr::from)?;
+    Ok(Some((data, of_clients(2)?)))
+}
+
+/// Whether a server has not been closed.
+fn is_open(py: Python<'_>, server: &Owned) -> Result<bool> {
+    Ok(!imports::get(py).of_server.get(py, server, 0)?.is_none())
 }
 
 /// From 3.13 on servers know their transports; before, they count them.
