@@ -1,5 +1,7 @@
-//! What asyncio's `create_connection` awaits: an address that is resolved, a socket that is connected, a transport that has
-//! told its protocol.
+//! How connections are made: what asyncio's `create_connection` awaits, and what a server does with those it accepts.
+//!
+//! * An address that is resolved, a socket that is connected, a transport that has told its protocol: coroutines.
+//! * [`accepting`]: connections that others have begun. [`usual`]: where this is done natively.
 //!
 //! asyncio's own `create_connection` runs, in the version that Python has: which addresses are tried, in which order, and
 //! what is raised when none answers is its word. The three coroutines that it awaits on the way are done natively where they
@@ -11,6 +13,7 @@
 //!   loop are ours ([`usual`]); not in debug mode. Everything else is asyncio's own coroutine, from the beginning.
 //! * A socket is in `socket` and a transport in `transport` until it is handed over. Whatever ends the step before closes it.
 
+pub(crate) mod accepting;
 pub(crate) mod usual;
 
 use std::cell::Cell;
@@ -22,6 +25,7 @@ use pyo3::types::{PyList, PyTuple};
 
 use crate::coroutine::{self, Coroutine, Stage, coroutine_class};
 use crate::future::{self, awaiting};
+use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::raw::args::Arg;
 use crate::raw::call::{self, Sent};
@@ -38,6 +42,7 @@ enum Kind {
     Resolve,
     Connect,
     Begin,
+    Accept,
 }
 
 /// One call of such a method.
@@ -48,6 +53,9 @@ pub(crate) struct ConnectingStep {
     subject: ObjectCell,
     /// What goes with it: the list that asyncio collects what failed in, the connected socket.
     given: ObjectCell,
+    /// What the transport of an accepted connection is told: what is known about it, and who has accepted it.
+    extra: ObjectCell,
+    server: ObjectCell,
     /// The socket that is being connected.
     socket: ObjectCell,
     transport: ObjectCell,
@@ -68,8 +76,17 @@ impl Class for ConnectingStep {
 }
 
 impl ConnectingStep {
-    fn cells(&self) -> [&ObjectCell; 6] {
-        [&self.subject, &self.given, &self.socket, &self.transport, &self.protocol, &self.awaited]
+    fn cells(&self) -> [&ObjectCell; 8] {
+        [
+            &self.subject,
+            &self.given,
+            &self.extra,
+            &self.server,
+            &self.socket,
+            &self.transport,
+            &self.protocol,
+            &self.awaited,
+        ]
     }
 }
 
@@ -130,6 +147,7 @@ impl Coroutine for ConnectingStep {
             Kind::Resolve => "_ensure_resolved",
             Kind::Connect => "_connect_sock",
             Kind::Begin => "_create_connection_transport",
+            Kind::Accept => return ("BaseSelectorEventLoop", "_accept_connection2"),
         };
         ("BaseEventLoop", name)
     }
@@ -142,6 +160,11 @@ impl Coroutine for ConnectingStep {
                 begun.or_else(|raised| note_failure(py, this, raised))?;
             }
             Kind::Begin => begin(py, this)?,
+            Kind::Accept => {
+                if let Err(raised) = begin(py, this) {
+                    return forgive(py, raised);
+                }
+            }
         }
         Self::go_on(py, this)
     }
@@ -185,6 +208,17 @@ impl Coroutine for ConnectingStep {
     }
 }
 
+/// Whether an object is one of these coroutines.
+pub(crate) fn is_step(object: &Owned) -> bool {
+    This::<ConnectingStep>::exactly(object).is_some()
+}
+
+/// The code that a task of such a coroutine would run on asyncio: by that it is known to the recorder.
+pub(crate) fn stands_for<'py>(py: Python<'py>, coroutine: &Owned) -> Option<&'py Owned> {
+    let step = This::<ConnectingStep>::exactly(coroutine)?;
+    (step.kind.get() == Kind::Accept).then(|| imports::get(py).accepting_code.as_ref())?
+}
+
 /// Makes the socket, and what connects it.
 fn begin_to_connect(py: Python<'_>, this: This<'_, ConnectingStep>) -> Result<()> {
     let Some(parts) = this.subject.take() else { return Ok(()) };
@@ -218,18 +252,36 @@ fn note_failure(py: Python<'_>, this: This<'_, ConnectingStep>, raised: Raised) 
 /// Makes the protocol and the transport.
 fn begin(py: Python<'_>, this: This<'_, ConnectingStep>) -> Result<()> {
     let (Some(socket), Some(factory)) = (this.given.take(), this.subject.take()) else { return Ok(()) };
-    vector::method(py, &socket, intern!(py, "setblocking"), &[&Owned::falsehood(py)])?;
+    if this.kind.get() == Kind::Begin {
+        vector::method(py, &socket, intern!(py, "setblocking"), &[&Owned::falsehood(py)])?;
+    }
     let protocol = vector::call(py, &factory, &[])?;
     let made = this.core.with(|core| {
         let waiter = future::make(py, core)?;
         let (protocol, waiting) = (protocol.clone(), Some(waiter.clone()));
-        let parts = stream::Parts { sock: socket, protocol, waiter: waiting, extra: None, server: None };
+        let parts = stream::Parts {
+            sock: socket,
+            protocol,
+            waiter: waiting,
+            extra: this.extra.take(),
+            server: this.server.take(),
+        };
         Ok::<_, Raised>((stream::make_of(py, core, parts)?, waiter))
     });
     let Some((transport, waiter)) = made.transpose()? else { return Ok(()) };
     drop((this.transport.replace(Some(transport)), this.protocol.replace(Some(protocol))));
     drop(this.awaited.replace(Some(waiter)));
     Ok(())
+}
+
+/// What goes wrong with a connection that was accepted is nobody's business: asyncio tells it in debug mode only, in which
+/// its own code runs. The transport, if there is one, is closed at the end of the step.
+fn forgive(py: Python<'_>, raised: Raised) -> Result<Sent> {
+    let exception = raised.take_value(py);
+    if imports::ends_the_program(py, &exception) {
+        return Err(Raised::put_back(py, exception));
+    }
+    Ok(Sent::Returned(Owned::none(py)))
 }
 
 /// What came of what is awaited: on its way, done, or failed.
@@ -239,13 +291,18 @@ fn conclude(py: Python<'_>, this: This<'_, ConnectingStep>, sent: Result<Sent>) 
         Err(raised) if this.kind.get() == Kind::Connect => {
             return note_failure(py, this, raised).map(|()| Sent::Returned(Owned::none(py)));
         }
+        Err(raised) if this.kind.get() == Kind::Accept => return forgive(py, raised),
         other => return other,
     }
     let none = || Owned::none(py);
     drop(this.awaited.take());
     Ok(Sent::Returned(match this.kind.get() {
         Kind::Connect => this.socket.take().unwrap_or_else(none),
-        _ => {
+        Kind::Accept => {
+            drop(this.transport.take());
+            none()
+        }
+        Kind::Begin | Kind::Resolve => {
             let transport = this.transport.take().unwrap_or_else(none);
             let protocol = this.protocol.take().unwrap_or_else(none);
             (transport.any(py), protocol.any(py)).into_pyobject(py)?.into_any().into()

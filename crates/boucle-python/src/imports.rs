@@ -133,6 +133,13 @@ pub(crate) struct Imports {
     pub(crate) reference_key: Member,
     /// `weakref.ref`, which the references in it are.
     pub(crate) reference: Owned,
+    /// What `BaseSelectorEventLoop` does with the connections of a listening socket.
+    pub(crate) accept_connection: Owned,
+    pub(crate) accept_connection2: Owned,
+    /// The code of the latter.
+    pub(crate) accepting_code: Option<Owned>,
+    /// How `socket.socket` accepts.
+    pub(crate) accepting_socket: Unchanged,
     /// How `socket.socket` is made, and how it closes.
     pub(crate) making_socket: Unchanged,
     pub(crate) closing_socket: Unchanged,
@@ -161,8 +168,9 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     let socket = py.import("socket")?;
     let weakref = py.import("weakref")?;
     let native_socket = py.import("_socket")?.getattr("socket")?;
-    let write_lines =
-        py.import("asyncio.selector_events")?.getattr("_SelectorSocketTransport")?.getattr("writelines")?;
+    let selector_events = py.import("asyncio.selector_events")?;
+    let selecting = selector_events.getattr("BaseSelectorEventLoop")?;
+    let write_lines = selector_events.getattr("_SelectorSocketTransport")?.getattr("writelines")?;
     let called: Vec<String> = write_lines.getattr("__code__")?.getattr("co_names")?.extract()?;
     let imports = Imports {
         handle: asyncio.getattr("Handle")?.into(),
@@ -228,6 +236,11 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         keyed_reference: weakref.getattr("KeyedRef")?.into(),
         reference: weakref.getattr("ref")?.into(),
         reference_key: Member::of(&weakref.getattr("KeyedRef")?, "key")?,
+        accept_connection: selecting.getattr("_accept_connection")?.into(),
+        accept_connection2: selecting.getattr("_accept_connection2")?.into(),
+        accepting_code: Function::of(selecting.getattr("_accept_connection2")?.into())
+            .map(|function| function.code().clone()),
+        accepting_socket: Unchanged::of(&socket, "socket", ["accept"])?,
         making_socket: Unchanged::of(&socket, "socket", ["__new__", "__init__"])?,
         closing_socket: Unchanged::of(&socket, "socket", ["close", "_real_close"])?,
         socket_close: native_socket.getattr("close")?.into(),

@@ -178,6 +178,7 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .methods(crate::transport::methods())
         .methods(crate::sock::methods())
         .methods(crate::connecting::usual::methods())
+        .methods(crate::connecting::accepting::methods())
         .methods(attributes::methods())
         .methods(metrics::methods())
         .properties(attributes::properties())

@@ -391,7 +391,6 @@ pub(crate) fn methods() -> Vec<ffi::PyMethodDef> {
         method!(LoopCore, "sock_recv_into", args sock_recv_into, "sock_recv_into($self, sock, buf)\n--\n\nReceive into a buffer. Returns how many bytes."),
         method!(LoopCore, "sock_sendall", args sock_sendall, "sock_sendall($self, sock, data)\n--\n\nSend all of it."),
         method!(LoopCore, "sock_connect", args sock_connect, "sock_connect($self, sock, address)\n--\n\nConnect the socket."),
-        method!(LoopCore, "_accept", args plain::accept, "_accept($self, sock, /)\n--\n\nThe next connection of a listening socket that does not block, and its peer; None where there is none."),
         method!(LoopCore, "sock_accept", args sock_accept, "sock_accept($self, sock)\n--\n\nAccept a connection: (socket, address)."),
         #[cfg(Py_3_11)]
         method!(LoopCore, "sock_recvfrom", args sock_recvfrom, "sock_recvfrom($self, sock, bufsize)\n--\n\nReceive a datagram: (bytes, address)."),

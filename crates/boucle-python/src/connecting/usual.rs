@@ -21,7 +21,8 @@ use crate::settings;
 use crate::unchanged::Unchanged;
 
 /// Methods of ours that the steps do without.
-const OWN: [&str; 4] = ["sock_connect", "create_future", "_make_socket_transport", "_ensure_resolved"];
+const OWN: [&str; 5] =
+    ["sock_connect", "create_future", "_make_socket_transport", "_ensure_resolved", "_accept_connection2"];
 
 /// What is looked up, and how it was when this module was imported.
 struct Known {
@@ -62,9 +63,9 @@ pub(super) fn initialise(py: Python<'_>, class: &Owned) -> Result<()> {
         let method: Owned = bare.getattr(name)?.into();
         Ok::<_, PyErr>((interned(py, name), builtin_address(&method).unwrap_or(0)))
     };
-    let [first, second, third, fourth] = OWN;
+    let [first, second, third, fourth, fifth] = OWN;
     let known = Known {
-        own: [own(first)?, own(second)?, own(third)?, own(fourth)?],
+        own: [own(first)?, own(second)?, own(third)?, own(fourth)?, own(fifth)?],
         asyncios: Unchanged::of(
             &module,
             "BaseEventLoop",
@@ -123,7 +124,7 @@ fn look(py: Python<'_>, core: This<'_, LoopCore>) -> bool {
 }
 
 /// Whether a step may be done natively.
-fn is_usual(py: Python<'_>, core: This<'_, LoopCore>) -> bool {
+pub(super) fn is_usual(py: Python<'_>, core: This<'_, LoopCore>) -> bool {
     !core.debug() && settings::native_tasks() && connects_as_written(py, core)
 }
 

@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 
 use boucle_core::{connection, socket};
-use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
@@ -16,10 +15,8 @@ use pyo3::types::{PyString, PyTuple};
 use crate::addresses::{self, Family};
 use crate::errors::to_py_err;
 use crate::imports;
-use crate::loop_core::LoopCore;
-use crate::raw::args::Arg;
 use crate::raw::instance::{bare, construct};
-use crate::raw::{Args, Owned, Result, This, vector};
+use crate::raw::{Owned, Result, vector};
 
 /// Whether an object is exactly a `socket.socket`.
 pub(crate) fn is_socket(py: Python<'_>, sock: &Owned) -> bool {
@@ -134,20 +131,17 @@ fn descriptor(py: Python<'_>, sock: &Owned) -> Result<RawFd> {
     Ok(vector::method(py, sock, &imports::get(py).fileno, &[])?.any(py).extract()?)
 }
 
-/// `_accept(sock)`: what `sock.accept()` returns, but that the new socket does not block. None where the call would block, was
-/// interrupted, or the peer has given up.
-pub(crate) fn accept(py: Python<'_>, _: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
-    let Some(sock) = args.get(0).map(Arg::to_owned).filter(|sock| args.count() == 1 && is_socket(py, sock)) else {
-        return Err(PyTypeError::new_err("_accept() takes a socket of exactly Python's class").into());
-    };
-    let accepted = connection::accept(descriptor(py, &sock)?).map_err(|error| to_py_err(&error))?;
-    let Some((connection, peer)) = accepted else { return Ok(Owned::none(py)) };
+/// What `sock.accept()` returns for a socket of exactly Python's class, but that the new socket does not block. Nothing where
+/// the call would block, was interrupted, or the peer has given up.
+pub(crate) fn accept(py: Python<'_>, sock: &Owned) -> Result<Option<(Owned, Owned)>> {
+    let accepted = connection::accept(descriptor(py, sock)?).map_err(|error| to_py_err(&error))?;
+    let Some((connection, peer)) = accepted else { return Ok(None) };
     let constants = imports::get(py);
-    let kind: i32 = constants.socket_type.get(py, &sock)?.any(py).extract()?;
-    let family = constants.socket_family.get(py, &sock)?;
+    let kind: i32 = constants.socket_type.get(py, sock)?.any(py).extract()?;
+    let family = constants.socket_family.get(py, sock)?;
     // The type says that it does not block, and Python takes that into account.
     let kind: Owned = (kind | socket::NON_BLOCKING).into_pyobject(py).map_err(PyErr::from)?.into_any().into();
-    let protocol = constants.socket_protocol.get(py, &sock)?;
+    let protocol = constants.socket_protocol.get(py, sock)?;
     let number: Owned = connection.as_raw_fd().into_pyobject(py).map_err(PyErr::from)?.into_any().into();
     let object = new(py, [&family, &kind, &protocol, &number])?;
     // It is the object's from here on.
@@ -156,5 +150,5 @@ pub(crate) fn accept(py: Python<'_>, _: This<'_, LoopCore>, args: Args<'_>) -> R
         Some(peer) => addresses::format(py, peer)?,
         None => object.any(py).call_method0(intern!(py, "getpeername"))?.into(),
     };
-    Ok((object.any(py), peer.any(py)).into_pyobject(py)?.into_any().into())
+    Ok(Some((object, peer)))
 }
