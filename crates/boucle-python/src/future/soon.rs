@@ -43,7 +43,7 @@ pub(crate) fn call_soon(
 #[inline]
 pub(crate) fn instead_of(py: Python<'_>, callback: &ObjectCell, args: &StoredArgs) -> Option<Result<()>> {
     let known = imports::get(py).setting_result.as_ref()?;
-    if callback.as_ptr() != known.object().as_ptr() { None } else { set_result(py, known, args) }
+    if callback.as_ptr() == known.object().as_ptr() { set_result(py, known, args) } else { None }
 }
 
 fn set_result(py: Python<'_>, known: &Function, args: &StoredArgs) -> Option<Result<()>> {
