@@ -4,6 +4,8 @@
 //! * A loop of ours whose `call_soon` a program has replaced, or that is in debug mode: the same.
 //! * A loop of ours: a handle, queued; or, where a task of ours is to step, the task itself without a handle.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
@@ -12,7 +14,6 @@ use super::waiters::Waiter;
 use crate::imports;
 use crate::loop_core::{LoopCore, tasks};
 use crate::raw::call::{self, StoredArgs};
-use crate::raw::instance::Function;
 use crate::raw::{ObjectCell, Owned, Result, This};
 use crate::task::{self, Task};
 
@@ -38,18 +39,27 @@ pub(crate) fn call_soon(
     call::call_soon(py, &imports.call_soon, &owner, callback, argument, context, &imports.context_only).map(drop)
 }
 
-/// Does what a callback would do that sets the result of a future of ours unless it was cancelled, asyncio's function for
-/// timers and waiters. Nothing where it is another callback.
-#[inline]
-pub(crate) fn instead_of(py: Python<'_>, callback: &ObjectCell, args: &StoredArgs) -> Option<Result<()>> {
-    let known = imports::get(py).setting_result.as_ref()?;
-    if callback.as_ptr() == known.object().as_ptr() { set_result(py, known, args) } else { None }
+/// Where asyncio's function is that sets the result of a timer's or a waiter's future: asked at each callback.
+static SETTING_RESULT: AtomicUsize = AtomicUsize::new(0);
+
+/// Notes where it is.
+pub(super) fn initialise(py: Python<'_>) {
+    let function = imports::get(py).setting_result.as_ref().map_or(0, |function| function.object().as_ptr() as usize);
+    SETTING_RESULT.store(function, Ordering::Relaxed);
 }
 
-fn set_result(py: Python<'_>, known: &Function, args: &StoredArgs) -> Option<Result<()>> {
+/// Does what a callback would do that sets the result of a future of ours unless it was cancelled. Nothing where it is
+/// another callback.
+#[inline]
+pub(crate) fn instead_of(py: Python<'_>, callback: &ObjectCell, args: &StoredArgs) -> Option<Result<()>> {
+    if callback.as_ptr() as usize == SETTING_RESULT.load(Ordering::Relaxed) { set_result(py, args) } else { None }
+}
+
+#[inline(never)]
+fn set_result(py: Python<'_>, args: &StoredArgs) -> Option<Result<()>> {
     let args = args.content().get()?;
     let args = args.any(py).cast_exact::<PyTuple>().ok()?.to_owned();
-    if args.len() != 2 || !known.is_unchanged() {
+    if args.len() != 2 || !imports::get(py).setting_result.as_ref()?.is_unchanged() {
         return None;
     }
     let (future, result): (Owned, Owned) = (args.get_item(0).ok()?.into(), args.get_item(1).ok()?.into());
