@@ -62,6 +62,7 @@ INSTANCES = {
     "ReadPipeTransport": lambda loop: loop._make_read_pipe_transport(socket.socket(), asyncio.Protocol()),
     "WritePipeTransport": lambda loop: loop._make_write_pipe_transport(socket.socket(), asyncio.Protocol()),
     "SocketOperation": lambda loop: loop.sock_accept(socket.socket()),
+    "ConnectingStep": lambda loop: loop._ensure_resolved(("127.0.0.1", 1), loop=loop),
     "StreamReaderCore": lambda loop: boucle.StreamReader(loop=loop),
     "StreamProtocolCore": lambda loop: boucle.StreamReaderProtocol(boucle.StreamReader(loop=loop), loop=loop),
     "StreamWriterCore": lambda loop: boucle.StreamWriter(stream_transport(loop), None, None, loop),

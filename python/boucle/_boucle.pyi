@@ -17,6 +17,7 @@ _Ts = TypeVarTuple("_Ts")
 
 __all__ = [
     "Chronology",
+    "ConnectingStep",
     "DatagramTransport",
     "Future",
     "Handle",
@@ -135,7 +136,50 @@ class LoopCore:
     def _remove_writer(self, fd: FileDescriptorLike, /) -> bool: ...
     def _set_signals(self, fd: int | None, handled: bool, /) -> None: ...
     def set_write_mode(self, mode: Literal["deferred", "immediate"], /) -> None: ...
-    def _accept(self, sock: socket, /) -> tuple[socket, Any] | None: ...
+    def _accept_connection(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket,
+        sslcontext: ssl.SSLContext | None = None,
+        server: asyncio.Server | None = None,
+        backlog: int = 100,
+        *timeouts: float | None,
+    ) -> None: ...
+    def _accept_connection2(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        conn: socket,
+        extra: dict[str, Any],
+        sslcontext: ssl.SSLContext | None = None,
+        server: asyncio.Server | None = None,
+        *timeouts: float | None,
+    ) -> Coroutine[Any, Any, None]: ...
+    def _ensure_resolved(
+        self,
+        address: tuple[Any, ...],
+        *,
+        family: int = 0,
+        type: int = 1,
+        proto: int = 0,
+        flags: int = 0,
+        loop: asyncio.AbstractEventLoop,
+    ) -> Coroutine[Any, Any, list[tuple[Any, ...]]]: ...
+    def _connect_sock(
+        self,
+        exceptions: list[list[OSError]],
+        addr_info: tuple[Any, ...],
+        local_addr_infos: list[tuple[Any, ...]] | None = None,
+    ) -> Coroutine[Any, Any, socket]: ...
+    def _create_connection_transport(
+        self,
+        sock: socket,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        ssl: bool | ssl.SSLContext | None,
+        server_hostname: str | None,
+        server_side: bool = False,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> Coroutine[Any, Any, tuple[asyncio.BaseTransport, asyncio.BaseProtocol]]: ...
     def _make_socket_transport(
         self,
         sock: socket,
@@ -481,6 +525,9 @@ class _Operation(Generic[_T]):
 @final
 class SocketOperation(_Operation[_T]):
     def _ready(self) -> None: ...
+
+@final
+class ConnectingStep(_Operation[_T]): ...
 
 @final
 class StreamOperation(_Operation[_T]): ...

@@ -7,15 +7,10 @@ it is. In Python 3 a method is a plain function, which knows nothing of its clas
 """
 
 import functools
-import socket
 import sys
 import types
 import warnings
 from asyncio import base_events, selector_events, unix_events
-
-_Socket, _accept = socket.socket, socket.socket.accept
-# Somebody may put others in their places later, or have done so before this module was imported.
-_is_original = getattr(_accept, "__globals__", None) is vars(socket)
 
 _Selecting = selector_events.BaseSelectorEventLoop
 _Unix = unix_events._UnixSelectorEventLoop
@@ -46,36 +41,11 @@ def _attempts_for_no_backlog():
 
 
 class Serving:
-    """Listening sockets: how connections are accepted, and how servers and sockets of Unix are made."""
+    """Listening sockets, and how servers and sockets of Unix are made. Accepting is native."""
 
     _start_serving = _Selecting._start_serving
 
-    def _accept_connection(self, protocol_factory, sock, sslcontext=None, server=None, backlog=100, *timeouts):
-        """Take the connections that wait, each in a task, at most as many as the backlog.
-
-        Written anew: asyncio's asks the socket until it raises an exception.
-        """
-        is_original = _is_original and type(sock) is _Socket and _Socket.accept is _accept
-        if self._debug or not is_original or sock.gettimeout() != 0:
-            return _Selecting._accept_connection(self, protocol_factory, sock, sslcontext, server, backlog, *timeouts)
-        for _ in range(backlog + _attempts_for_no_backlog()):
-            try:
-                accepted = self._accept(sock)
-            except OSError:
-                # asyncio's will hear the same, and knows what to do.
-                return _Selecting._accept_connection(
-                    self, protocol_factory, sock, sslcontext, server, backlog, *timeouts
-                )
-            if accepted is None:
-                return None
-            connection, peer = accepted
-            extra = {"peername": peer}
-            self.create_task(
-                self._accept_connection2(protocol_factory, connection, extra, sslcontext, server, *timeouts)
-            )
-        return None
-
-    _accept_connection2 = _Selecting._accept_connection2
+    _attempts_for_no_backlog = staticmethod(_attempts_for_no_backlog)
     create_unix_connection = _Unix.create_unix_connection
     create_unix_server = _Unix.create_unix_server
 

@@ -8,7 +8,6 @@ import sys
 
 import pytest
 
-import boucle
 from conftest import run_python
 
 FAMILIES = [
@@ -173,15 +172,6 @@ with asyncio.Runner(loop_factory=boucle.new_event_loop) as runner:
 def test_connecting_is_audited():
     finished = run_python("-c", AUDITED)
     assert (finished.returncode, finished.stderr) == (0, "")
-
-
-def test_only_a_socket_of_exactly_pythons_class_is_accepted_from():
-    class Own(socket.socket):
-        pass
-
-    loop = boucle.new_event_loop()
-    with contextlib.closing(loop), Own() as listener, pytest.raises(TypeError, match="exactly"):
-        loop._accept(listener)
 
 
 @pytest.mark.parametrize("name", ["connect", "accept", "getpeername"])

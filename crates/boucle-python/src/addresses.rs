@@ -12,6 +12,9 @@ use crate::raw::{Owned, Result};
 /// The most that Python takes for the flow of IPv6.
 const LARGEST_FLOW: u32 = 0xf_ffff;
 
+/// The length of an address of IPv4 in text.
+const LONGEST_V4: usize = "255.255.255.255".len();
+
 /// What kind of addresses a socket has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Family {
@@ -66,11 +69,34 @@ fn given<T>(py: Python<'_>, result: PyResult<T>) -> Option<T> {
 /// The tuple that Python writes for an address.
 pub(crate) fn format(py: Python<'_>, address: SocketAddr) -> Result<Owned> {
     Ok(match address {
-        SocketAddr::V4(v4) => (v4.ip().to_string(), v4.port()).into_pyobject(py)?.into_any().into(),
+        SocketAddr::V4(v4) => {
+            let mut room = [0; LONGEST_V4];
+            (dotted(*v4.ip(), &mut room), v4.port()).into_pyobject(py)?.into_any().into()
+        }
         SocketAddr::V6(v6) => {
             (host(v6.ip()), v6.port(), v6.flowinfo(), v6.scope_id()).into_pyobject(py)?.into_any().into()
         }
     })
+}
+
+/// An address of IPv4 in text: a tenth of what formatting costs.
+fn dotted(ip: Ipv4Addr, room: &mut [u8; LONGEST_V4]) -> &str {
+    let mut length = 0;
+    let mut write = |byte| {
+        room[length] = byte;
+        length += 1;
+    };
+    for (index, octet) in ip.octets().into_iter().enumerate() {
+        if index > 0 {
+            write(b'.');
+        }
+        for (smallest, unit) in [(100, 100), (10, 10), (0, 1)] {
+            if octet >= smallest {
+                write(b'0' + octet / unit % 10);
+            }
+        }
+    }
+    std::str::from_utf8(&room[..length]).expect("digits and dots are text")
 }
 
 /// An address of IPv6 as the C library writes it: one that holds an address of IPv4 ends with it.
@@ -94,6 +120,10 @@ mod tests {
         for text in ["::", "::1", "::ffff:10.0.0.1", "::10.0.0.1", "::0.1.0.0", "fe80::1", "1:0:0:2::3", "1::2:0:0:3:0"]
         {
             check(text);
+        }
+        for octet in 0..=255 {
+            let ip = Ipv4Addr::new(octet, 0, 10, 255 - octet);
+            assert_eq!(dotted(ip, &mut [0; LONGEST_V4]), ip.to_string());
         }
     }
 }

@@ -23,6 +23,7 @@ use boucle_core::recorder::line_table::Format;
 use pyo3::ffi;
 use pyo3::prelude::*;
 
+use crate::connecting;
 use crate::frames;
 use crate::raw::guard::discard;
 use crate::raw::{GilCell, GilOnce, Owned, This};
@@ -280,6 +281,9 @@ pub(crate) fn rename(py: Python<'_>, number: u32, name: &Owned) {
 /// The number of the code that a coroutine runs.
 fn code_of_coroutine(py: Python<'_>, coroutine: &Owned) -> u32 {
     if let Some(object) = frames::code(coroutine) {
+        return code(py, object, Some(&coroutine.any(py))).0;
+    }
+    if let Some(object) = connecting::stands_for(py, coroutine).and_then(|object| NonNull::new(object.as_ptr())) {
         return code(py, object, Some(&coroutine.any(py))).0;
     }
     let coroutine_object = coroutine.any(py);

@@ -157,6 +157,7 @@ impl Finalized for Future {
 
 /// Makes the classes.
 pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
+    soon::initialise(py);
     awaiting::initialise(py)?;
     Builder::<Future>::new(c"boucle.Future")
         .doc(c"Future(*, loop=None)\n--\n\nasyncio.Future, natively: a result that will be there.")

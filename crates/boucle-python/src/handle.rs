@@ -20,6 +20,7 @@ use boucle_core::timers::TimerKey;
 use pyo3::prelude::*;
 use pyo3::{ffi, intern};
 
+use crate::future::soon;
 use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::raw::args::Arg;
@@ -288,7 +289,10 @@ pub(crate) fn run_and_keep(py: Python<'_>, this: This<'_, Handle>) -> Result<()>
         return Ok(());
     }
     let outer = this.running.replace(true);
-    let mut result = this.context.run(py, || call_stored(py, &this.callback, &this.args));
+    let mut result = match soon::instead_of(py, &this.callback, &this.args) {
+        Some(done) => done,
+        None => this.context.run(py, || call_stored(py, &this.callback, &this.args)),
+    };
     if !this.repeats.get() {
         this.context.give_back(py);
     }

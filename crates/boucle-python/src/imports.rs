@@ -6,7 +6,11 @@ use pyo3::types::{PyString, PyTuple};
 
 use crate::raw::call::raise;
 use crate::raw::guard::discard;
+use crate::raw::instance::{Function, Member, Places};
 use crate::raw::{GilOnce, Owned, Raised};
+use crate::unchanged::Unchanged;
+
+const WEAK_CONTAINER: [&str; 3] = ["data", "_pending_removals", "_remove"];
 
 /// Objects that the native code uses.
 pub(crate) struct Imports {
@@ -79,9 +83,11 @@ pub(crate) struct Imports {
     /// `asyncio.BufferedProtocol`.
     pub(crate) buffered_protocol: Owned,
     /// `asyncio.trsock.TransportSocket`: what a transport shows of its socket.
-    pub(crate) transport_socket: Owned,
+    pub(crate) transport_socket: Unchanged,
     /// What sets a waiter's result, unless it was cancelled.
     pub(crate) set_result_unless_cancelled: Owned,
+    /// The same, with its code, where it is a function of Python code.
+    pub(crate) setting_result: Option<Function>,
     /// Whether `writelines` of this version of asyncio may pause the protocol: it forgets to in some.
     pub(crate) writelines_pauses: bool,
     /// Whether `writelines` of this version tries to send also while the descriptor is not known to be writable.
@@ -104,20 +110,48 @@ pub(crate) struct Imports {
     pub(crate) sol_socket: Owned,
     /// `socket.SO_ERROR`.
     pub(crate) so_error: Owned,
-    /// What reads the family, the type and the protocol of a socket, past the properties in Python that make enumerations.
-    pub(crate) socket_family: Owned,
-    pub(crate) socket_type: Owned,
-    pub(crate) socket_protocol: Owned,
-    /// `asyncio.BaseEventLoop._ensure_resolved`.
-    pub(crate) ensure_resolved: Owned,
+    /// The family, the type and the protocol of a socket, past the properties in Python that make enumerations.
+    pub(crate) socket_family: Member,
+    pub(crate) socket_type: Member,
+    pub(crate) socket_protocol: Member,
+    /// What Python's class adds to a socket: whether it was closed, and how many files were made of it.
+    pub(crate) socket_closed: Member,
+    pub(crate) socket_files: Member,
+    /// The number 0.
+    pub(crate) zero: Owned,
+    /// `_socket.socket`.
+    pub(crate) native_socket: Owned,
+    /// The socket that is shown of.
+    pub(crate) shown_socket: Member,
     /// Methods that `socket.socket` has from C and that system calls stand in for, unless somebody has put others in their place.
     pub(crate) socket_connect: Owned,
     pub(crate) socket_getsockname: Owned,
     pub(crate) socket_getpeername: Owned,
-    /// `weakref.WeakValueDictionary`, the class of the references in it, and what makes one without its Python code.
+    /// `weakref.WeakValueDictionary`, the class of the references in it, and where one has its key.
     pub(crate) weak_dictionary: Owned,
     pub(crate) keyed_reference: Owned,
-    pub(crate) make_reference: Owned,
+    pub(crate) reference_key: Member,
+    /// `weakref.ref`, which the references in it are.
+    pub(crate) reference: Owned,
+    /// What `BaseSelectorEventLoop` does with the connections of a listening socket.
+    pub(crate) accept_connection: Owned,
+    pub(crate) accept_connection2: Owned,
+    /// The code of the latter.
+    pub(crate) accepting_code: Option<Owned>,
+    /// How `socket.socket` accepts.
+    pub(crate) accepting_socket: Unchanged,
+    /// How `socket.socket` is made, and how it closes.
+    pub(crate) making_socket: Unchanged,
+    pub(crate) closing_socket: Unchanged,
+    /// `_socket.socket.close`.
+    pub(crate) socket_close: Owned,
+    /// `asyncio.Server`, how it counts its connections; from 3.13 on in a `weakref.WeakSet`.
+    pub(crate) server: Unchanged,
+    pub(crate) weak_set: Unchanged,
+    /// `_sockets` and `_clients` of a server; `data`, `_pending_removals` and `_remove` of weak containers.
+    pub(crate) of_server: Places<2>,
+    pub(crate) of_weak_set: Places<3>,
+    pub(crate) of_weak_dictionary: Places<3>,
     /// `sys.audit`.
     pub(crate) audit: Owned,
 }
@@ -134,9 +168,9 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     let socket = py.import("socket")?;
     let weakref = py.import("weakref")?;
     let native_socket = py.import("_socket")?.getattr("socket")?;
-    let reader_of = |name| Ok::<Owned, PyErr>(native_socket.getattr(name)?.getattr("__get__")?.into());
-    let write_lines =
-        py.import("asyncio.selector_events")?.getattr("_SelectorSocketTransport")?.getattr("writelines")?;
+    let selector_events = py.import("asyncio.selector_events")?;
+    let selecting = selector_events.getattr("BaseSelectorEventLoop")?;
+    let write_lines = selector_events.getattr("_SelectorSocketTransport")?.getattr("writelines")?;
     let called: Vec<String> = write_lines.getattr("__code__")?.getattr("co_names")?.extract()?;
     let imports = Imports {
         handle: asyncio.getattr("Handle")?.into(),
@@ -173,8 +207,9 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         warn: py.import("warnings")?.getattr("warn")?.into(),
         logger: py.import("asyncio.log")?.getattr("logger")?.into(),
         buffered_protocol: asyncio.getattr("BufferedProtocol")?.into(),
-        transport_socket: py.import("asyncio.trsock")?.getattr("TransportSocket")?.into(),
+        transport_socket: Unchanged::of(&py.import("asyncio.trsock")?, "TransportSocket", ["__new__", "__init__"])?,
         set_result_unless_cancelled: py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into(),
+        setting_result: Function::of(py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into()),
         writelines_tries: !called.iter().any(|name| name == "write"),
         writelines_pauses: called.iter().any(|name| name == "_maybe_pause_protocol" || name == "write"),
         transport: asyncio.getattr("Transport")?.into(),
@@ -186,16 +221,34 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         getsockopt: PyString::intern(py, "getsockopt").into_any().into(),
         sol_socket: socket.getattr("SOL_SOCKET")?.into(),
         so_error: socket.getattr("SO_ERROR")?.into(),
-        socket_family: reader_of("family")?,
-        socket_type: reader_of("type")?,
-        socket_protocol: reader_of("proto")?,
-        ensure_resolved: base_events.getattr("BaseEventLoop")?.getattr("_ensure_resolved")?.into(),
+        socket_family: Member::of(&native_socket, "family")?,
+        socket_type: Member::of(&native_socket, "type")?,
+        socket_protocol: Member::of(&native_socket, "proto")?,
+        socket_closed: Member::of(&socket.getattr("socket")?, "_closed")?,
+        socket_files: Member::of(&socket.getattr("socket")?, "_io_refs")?,
+        shown_socket: Member::of(&py.import("asyncio.trsock")?.getattr("TransportSocket")?, "_sock")?,
+        zero: 0_i32.into_pyobject(py)?.into_any().into(),
+        native_socket: native_socket.clone().into(),
         socket_connect: native_socket.getattr("connect")?.into(),
         socket_getsockname: native_socket.getattr("getsockname")?.into(),
         socket_getpeername: native_socket.getattr("getpeername")?.into(),
         weak_dictionary: weakref.getattr("WeakValueDictionary")?.into(),
         keyed_reference: weakref.getattr("KeyedRef")?.into(),
-        make_reference: weakref.getattr("ref")?.getattr("__new__")?.into(),
+        reference: weakref.getattr("ref")?.into(),
+        reference_key: Member::of(&weakref.getattr("KeyedRef")?, "key")?,
+        accept_connection: selecting.getattr("_accept_connection")?.into(),
+        accept_connection2: selecting.getattr("_accept_connection2")?.into(),
+        accepting_code: Function::of(selecting.getattr("_accept_connection2")?.into())
+            .map(|function| function.code().clone()),
+        accepting_socket: Unchanged::of(&socket, "socket", ["accept"])?,
+        making_socket: Unchanged::of(&socket, "socket", ["__new__", "__init__"])?,
+        closing_socket: Unchanged::of(&socket, "socket", ["close", "_real_close"])?,
+        socket_close: native_socket.getattr("close")?.into(),
+        server: Unchanged::of(&base_events, "Server", ["_attach", "_detach"])?,
+        weak_set: Unchanged::of(&py.import("_weakrefset")?, "WeakSet", ["add", "discard", "__len__"])?,
+        of_server: Places::of(py, &base_events.getattr("Server")?, ["_sockets", "_clients"])?,
+        of_weak_set: Places::of(py, &weakref.getattr("WeakSet")?, WEAK_CONTAINER)?,
+        of_weak_dictionary: Places::of(py, &weakref.getattr("WeakValueDictionary")?, WEAK_CONTAINER)?,
         audit: py.import("sys")?.getattr("audit")?.into(),
     };
     IMPORTS.set(py, imports);

@@ -4,6 +4,8 @@
 //! * [`transport`]: what connects protocols with descriptors. [`tls`]: TLS connections, over any transport.
 //! * [`addresses`]: those of IP, in both notations. [`streams`]: the hot half of readers and writers.
 //! * [`sock`]: operations on sockets that the program keeps. [`coroutine`]: what makes an operation a coroutine.
+//! * [`connecting`]: what `create_connection` awaits.
+//! * [`unchanged`]: which classes of Python's library are as they were written.
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
 //! * [`stacks`]: where a running thread is, seen without the GIL.
 //! * [`chronology`]: a recorded run for Python. [`viewer`]: that of another process.
@@ -20,6 +22,7 @@
 
 mod addresses;
 mod chronology;
+mod connecting;
 mod coroutine;
 mod directory;
 mod errors;
@@ -40,6 +43,7 @@ mod streams;
 mod task;
 mod tls;
 mod transport;
+mod unchanged;
 mod viewer;
 mod watchdog;
 mod witness;
@@ -50,8 +54,8 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 mod _boucle {
     use super::{
-        directory, frames, future, handle, imports, loop_core, raw, settings, sock, stacks, streams, task, tls,
-        transport, viewer,
+        connecting, directory, frames, future, handle, imports, loop_core, raw, settings, sock, stacks, streams, task,
+        tls, transport, viewer,
     };
     use pyo3::prelude::*;
     use pyo3::types::PyType;
@@ -84,6 +88,7 @@ mod _boucle {
         let datagram = transport::datagram::initialise(py).map_err(|raised| raised.take(py))?;
         let [read_pipe, write_pipe] = transport::pipe::initialise(py).map_err(|raised| raised.take(py))?;
         let operation = sock::initialise(py).map_err(|raised| raised.take(py))?;
+        let connecting = connecting::initialise(py, &classes[0].1).map_err(|raised| raised.take(py))?;
         let streams = streams::initialise(py).map_err(|raised| raised.take(py))?;
         let others = [
             ("Handle", handle),
@@ -98,6 +103,7 @@ mod _boucle {
             ("ReadPipeTransport", read_pipe),
             ("WritePipeTransport", write_pipe),
             ("SocketOperation", operation),
+            ("ConnectingStep", connecting),
         ];
         for (name, class) in classes.iter().chain(&others).chain(&streams) {
             module.add(*name, class.any(py))?;

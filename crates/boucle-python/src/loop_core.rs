@@ -79,6 +79,8 @@ pub(crate) struct LoopCore {
     plain: Cell<u32>,
     /// The same for `create_future`.
     makes_futures: Cell<u32>,
+    /// The same for methods that [`connecting`](crate::connecting) does without.
+    own_methods: Cell<u32>,
     /// Whether a queued task has stepped, and asyncio still has a word about the current one, see `run`.
     current_task: Cell<CurrentTask>,
     stopping: Cell<bool>,
@@ -128,6 +130,7 @@ impl Default for LoopCore {
             asleep: Cell::default(),
             plain: Cell::default(),
             makes_futures: Cell::default(),
+            own_methods: Cell::default(),
             current_task: Cell::default(),
             stopping: Cell::default(),
             closed: Cell::new(true),
@@ -177,6 +180,8 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .methods(forking::methods())
         .methods(crate::transport::methods())
         .methods(crate::sock::methods())
+        .methods(crate::connecting::usual::methods())
+        .methods(crate::connecting::accepting::methods())
         .methods(attributes::methods())
         .methods(metrics::methods())
         .properties(attributes::properties())
@@ -190,6 +195,16 @@ impl LoopCore {
     #[inline]
     pub(crate) fn debug(&self) -> bool {
         self.debug.get()
+    }
+
+    /// The version of the class for which the methods that connecting does without were found to be ours.
+    pub(crate) fn own_methods(&self) -> &Cell<u32> {
+        &self.own_methods
+    }
+
+    /// The dictionary of its transports.
+    pub(crate) fn transports(&self) -> Option<Owned> {
+        self.objects._transports.get()
     }
 
     /// Whether it runs, and in another thread than this one.

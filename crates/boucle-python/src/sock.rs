@@ -36,7 +36,7 @@ use crate::raw::class::{Builder, Collected, MaybeInstance, Visit};
 use crate::raw::freelist::Freelist;
 use crate::raw::stop::Ended;
 use crate::raw::{Args, Class, ObjectCell, Owned, Raised, Result, This, TypeCell, method, vector};
-use crate::transport::stream;
+use crate::transport::stream::known;
 
 /// What is done to the socket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -235,7 +235,7 @@ fn attempt_first(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Sent
     };
     let awaited: Owned = owner.any(py).call_method0(intern!(py, "create_future"))?.into();
     let fd = vector::method(py, &sock, &imports::get(py).fileno, &[])?;
-    if may_be_a_transports(py, this, &owner, &fd)? {
+    if may_be_a_transports(py, this, &fd)? {
         owner.any(py).call_method1(intern!(py, "_ensure_fd_no_transport"), (fd.any(py),))?;
     }
     let callback: Owned = this.to_owned().any(py).getattr(intern!(py, "_ready"))?.into();
@@ -256,12 +256,12 @@ fn attempt_first(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Sent
 }
 
 /// Whether a transport may have the descriptor: then asyncio's method says which.
-fn may_be_a_transports(py: Python<'_>, this: This<'_, SocketOperation>, owner: &Owned, fd: &Owned) -> Result<bool> {
+fn may_be_a_transports(py: Python<'_>, this: This<'_, SocketOperation>, fd: &Owned) -> Result<bool> {
     let Ok(number) = fd.any(py).extract() else { return Ok(true) };
     if this.core.with(|core| watch::is_native(core, number)) != Some(false) {
         return Ok(true);
     }
-    stream::is_known(py, owner, fd)
+    this.core.with(|core| known::is_in_use(py, core, fd)).unwrap_or(Ok(true))
 }
 
 /// A step after the first: asks what is awaited.
@@ -359,6 +359,17 @@ fn make<const N: usize>(
     })
 }
 
+/// The operation of `sock_connect(sock, address)`.
+pub(crate) fn connecting(py: Python<'_>, core: This<'_, LoopCore>, sock: Owned, address: Owned) -> Result<Owned> {
+    OPERATIONS.make_collected(py, || SocketOperation {
+        core: MaybeInstance::new(core),
+        socket: ObjectCell::new(sock),
+        first: ObjectCell::new(address),
+        kind: Cell::new(Kind::Connect),
+        ..SocketOperation::default()
+    })
+}
+
 /// Defines a method of the loop.
 macro_rules! operation {
     ($function:ident, $kind:expr, $names:expr, $optional:expr) => {
@@ -388,7 +399,6 @@ pub(crate) fn methods() -> Vec<ffi::PyMethodDef> {
         method!(LoopCore, "sock_recv_into", args sock_recv_into, "sock_recv_into($self, sock, buf)\n--\n\nReceive into a buffer. Returns how many bytes."),
         method!(LoopCore, "sock_sendall", args sock_sendall, "sock_sendall($self, sock, data)\n--\n\nSend all of it."),
         method!(LoopCore, "sock_connect", args sock_connect, "sock_connect($self, sock, address)\n--\n\nConnect the socket."),
-        method!(LoopCore, "_accept", args plain::accept, "_accept($self, sock, /)\n--\n\nThe next connection of a listening socket that does not block, and its peer; None where there is none."),
         method!(LoopCore, "sock_accept", args sock_accept, "sock_accept($self, sock)\n--\n\nAccept a connection: (socket, address)."),
         #[cfg(Py_3_11)]
         method!(LoopCore, "sock_recvfrom", args sock_recvfrom, "sock_recvfrom($self, sock, bufsize)\n--\n\nReceive a datagram: (bytes, address)."),

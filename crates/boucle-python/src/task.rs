@@ -24,6 +24,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use pyo3::{ffi, intern};
 
+use crate::connecting;
 use crate::future::{Future, TaskFlags, soon, tell_exception_handler};
 use crate::imports;
 use crate::loop_core::LoopCore;
@@ -205,7 +206,7 @@ pub(crate) fn make(py: Python<'_>, owner: This<'_, LoopCore>, parts: Parts) -> R
 /// Gives a task its coroutine, and lets it step soon, or at once.
 pub(crate) fn begin(py: Python<'_>, this: This<'_, Task>, parts: Parts) -> Result<()> {
     let Parts { coroutine, name, context, eager } = parts;
-    if !is_native_coroutine(&coroutine) && !imports::is_coroutine(py, &coroutine)? {
+    if !is_native_coroutine(&coroutine) && !connecting::is_step(&coroutine) && !imports::is_coroutine(py, &coroutine)? {
         this.flags().reports_destruction.set(false);
         let text = format!("a coroutine was expected, got {}", coroutine.any(py).repr()?);
         return Err(pyo3::exceptions::PyTypeError::new_err(text).into());

@@ -4,15 +4,18 @@
 //! * A loop of ours whose `call_soon` a program has replaced, or that is in debug mode: the same.
 //! * A loop of ours: a handle, queued; or, where a task of ours is to step, the task itself without a handle.
 
-use pyo3::Python;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use super::Future;
 use super::waiters::Waiter;
 use crate::imports;
 use crate::loop_core::{LoopCore, tasks};
-use crate::raw::call;
+use crate::raw::call::{self, StoredArgs};
 use crate::raw::context::Context;
-use crate::raw::{Owned, Result, This};
+use crate::raw::{ObjectCell, Owned, Result, This};
 use crate::task::{self, Task};
 
 /// Does `work` on the loop of a future, if that is ours and no program can tell it from `call_soon`.
@@ -36,6 +39,35 @@ pub(crate) fn call_soon(
     let context = context.clone().into_object(py)?;
     let imports = imports::get(py);
     call::call_soon(py, &imports.call_soon, &owner, callback, argument, &context, &imports.context_only).map(drop)
+}
+
+/// Where asyncio's function is that sets the result of a timer's or a waiter's future: asked at each callback.
+static SETTING_RESULT: AtomicUsize = AtomicUsize::new(0);
+
+/// Notes where it is.
+pub(super) fn initialise(py: Python<'_>) {
+    let function = imports::get(py).setting_result.as_ref().map_or(0, |function| function.object().as_ptr() as usize);
+    SETTING_RESULT.store(function, Ordering::Relaxed);
+}
+
+/// Does what a callback would do that sets the result of a future of ours unless it was cancelled. Nothing where it is
+/// another callback.
+#[inline]
+pub(crate) fn instead_of(py: Python<'_>, callback: &ObjectCell, args: &StoredArgs) -> Option<Result<()>> {
+    if callback.as_ptr() as usize == SETTING_RESULT.load(Ordering::Relaxed) { set_result(py, args) } else { None }
+}
+
+#[inline(never)]
+fn set_result(py: Python<'_>, args: &StoredArgs) -> Option<Result<()>> {
+    let args = args.content().get()?;
+    let args = args.any(py).cast_exact::<PyTuple>().ok()?.to_owned();
+    if args.len() != 2 || !imports::get(py).setting_result.as_ref()?.is_unchanged() {
+        return None;
+    }
+    let (future, result): (Owned, Owned) = (args.get_item(0).ok()?.into(), args.get_item(1).ok()?.into());
+    // Where a program's own `call_soon` is called, it is in the context of the callback.
+    natively(py, super::native(&future)?, |_| ())?;
+    Some(super::set_result_unless_cancelled(py, &future, result))
 }
 
 /// Tells a waiter that the future is done.

@@ -197,6 +197,7 @@ pub(super) fn set_attribute_slot() -> *mut c_void {
 }
 
 fn attribute_is_set(py: Python<'_>, this: This<'_, LoopCore>, name: &Owned) {
+    this.own_methods.set(0);
     let is = |method: &Bound<'_, PyString>| name.any(py).eq(method).unwrap_or(true);
     if is(intern!(py, "call_soon")) || is(intern!(py, "create_future")) {
         this.plain.set(0);

@@ -147,6 +147,24 @@ impl<'a> Args<'a> {
         Ok(values.map(|value| value.filter(|value| !value.is_none())))
     }
 
+    /// The arguments of a function that has these names; nothing where they do not fit.
+    pub(crate) fn fitting<const N: usize>(&self, names: &[Owned; N]) -> Option<[Option<Arg<'a>>; N]> {
+        let mut values = [None; N];
+        if self.positional.len() > N {
+            return None;
+        }
+        for (value, given) in values.iter_mut().zip(self.from(0)) {
+            *value = Some(given);
+        }
+        for (key, given) in self.keywords() {
+            let index = names.iter().position(|name| key.is_interned(name))?;
+            if values[index].replace(given).is_some() {
+                return None;
+            }
+        }
+        Some(values)
+    }
+
     /// How many positional arguments there are.
     pub(crate) fn count(&self) -> usize {
         self.positional.len()
@@ -174,6 +192,12 @@ impl Name {
     #[inline]
     pub(crate) fn is(&self, name: &Owned) -> bool {
         same_name(self.0, name)
+    }
+
+    /// Whether it is this object: names in source code are interned. A name made otherwise is another object.
+    #[inline]
+    fn is_interned(&self, name: &Owned) -> bool {
+        self.0 == name.as_ptr()
     }
 
     /// The name itself.

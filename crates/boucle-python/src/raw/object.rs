@@ -120,6 +120,12 @@ impl Owned {
         unsafe { Self::from_borrowed(NonNull::new_unchecked(ffi::Py_True())) }
     }
 
+    /// `False`.
+    pub(crate) fn falsehood(_: Python<'_>) -> Self {
+        // SAFETY: a static of the interpreter; `Python` proves that the interpreter runs and the GIL is held.
+        unsafe { Self::from_borrowed(NonNull::new_unchecked(ffi::Py_False())) }
+    }
+
     /// `None`.
     pub(crate) fn none(_: Python<'_>) -> Self {
         // SAFETY: a static of the interpreter; `Python` proves that the interpreter runs and the GIL is held.

@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyMemoryView, PySlice, PyTuple};
 
 use super::{Kind, SocketOperation, plain};
+use crate::connecting::usual::connects_as_written;
 use crate::errors::to_py_err;
 use crate::imports;
 use crate::raw::bytes::{self, Buffer};
@@ -200,8 +201,9 @@ pub(super) fn needs_resolving(py: Python<'_>, this: This<'_, SocketOperation>, s
     if family != socket::INET && family != socket::INET6 {
         return Ok(false);
     }
-    let (Some(address), Some(owner)) = (this.first.get(), this.core.object().get()) else { return Ok(true) };
-    if !this.is_plain.get() || plain::resolves_in_its_own_way(py, &owner)? {
+    let Some(address) = this.first.get() else { return Ok(true) };
+    // A loop that resolves in its own way is asked.
+    if !this.is_plain.get() || this.core.with(|core| connects_as_written(py, core)) != Some(true) {
         return Ok(true);
     }
     this.numbers.set(plain::numbers(py, family, &address)?);

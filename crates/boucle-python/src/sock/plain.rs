@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 
 use boucle_core::{connection, socket};
-use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyString, PyTuple};
@@ -16,9 +15,8 @@ use pyo3::types::{PyString, PyTuple};
 use crate::addresses::{self, Family};
 use crate::errors::to_py_err;
 use crate::imports;
-use crate::loop_core::LoopCore;
-use crate::raw::args::Arg;
-use crate::raw::{Args, Owned, Result, This, vector};
+use crate::raw::instance::{bare, construct};
+use crate::raw::{Owned, Result, vector};
 
 /// Whether an object is exactly a `socket.socket`.
 pub(crate) fn is_socket(py: Python<'_>, sock: &Owned) -> bool {
@@ -28,18 +26,11 @@ pub(crate) fn is_socket(py: Python<'_>, sock: &Owned) -> bool {
 /// The family of a socket, whatever its class.
 pub(crate) fn family(py: Python<'_>, sock: &Owned) -> Result<i32> {
     let family = if is_socket(py, sock) {
-        vector::call(py, &imports::get(py).socket_family, &[sock])?
+        imports::get(py).socket_family.get(py, sock)?
     } else {
         sock.any(py).getattr(intern!(py, "family"))?.into()
     };
     Ok(family.any(py).extract()?)
-}
-
-/// Whether somebody has put a method in the place of asyncio's that resolves addresses.
-pub(super) fn resolves_in_its_own_way(py: Python<'_>, owner: &Owned) -> Result<bool> {
-    let method = owner.any(py).getattr(intern!(py, "_ensure_resolved"))?;
-    let function = imports::attribute(&method, intern!(py, "__func__"))?;
-    Ok(function.is_none_or(|function| !function.is(imports::get(py).ensure_resolved.any(py))))
 }
 
 /// Whether a method of the class is Python's.
@@ -96,31 +87,68 @@ fn is_writable(address: &SocketAddr) -> bool {
     !matches!(address, SocketAddr::V6(v6) if v6.flowinfo() != 0)
 }
 
+/// `socket.socket(family, type, proto, fileno)`.
+pub(crate) fn new(py: Python<'_>, parts: [&Owned; 4]) -> Result<Owned> {
+    let constants = imports::get(py);
+    if !constants.making_socket.holds(py) {
+        return vector::call(py, &constants.socket, &parts);
+    }
+    let sock = bare(&constants.native_socket, &constants.socket, &PyTuple::empty(py))?;
+    let args = PyTuple::new(py, parts.map(|part| part.any(py)))?;
+    construct(&constants.native_socket, &sock, &args)?;
+    constants.socket_files.set(py, &sock, &constants.zero)?;
+    constants.socket_closed.set(py, &sock, &Owned::falsehood(py))?;
+    Ok(sock)
+}
+
+/// `sock.close()`.
+pub(crate) fn close(py: Python<'_>, sock: &Owned) -> Result<()> {
+    let constants = imports::get(py);
+    if !constants.closing_socket.is_class_of(py, sock) {
+        sock.any(py).call_method0(intern!(py, "close"))?;
+        return Ok(());
+    }
+    constants.socket_closed.set(py, sock, &Owned::truth(py))?;
+    // Files that were made of it are to be closed first.
+    if constants.socket_files.get(py, sock)?.any(py).le(0)? {
+        vector::call(py, &constants.socket_close, &[sock])?;
+    }
+    Ok(())
+}
+
+/// `TransportSocket(sock)`.
+pub(crate) fn shown(py: Python<'_>, sock: &Owned) -> Result<Owned> {
+    let class = &imports::get(py).transport_socket;
+    if !class.holds(py) {
+        return vector::call(py, class.class(), &[sock]);
+    }
+    let shown = bare(class.class(), class.class(), &PyTuple::empty(py))?;
+    imports::get(py).shown_socket.set(py, &shown, sock)?;
+    Ok(shown)
+}
+
 fn descriptor(py: Python<'_>, sock: &Owned) -> Result<RawFd> {
     Ok(vector::method(py, sock, &imports::get(py).fileno, &[])?.any(py).extract()?)
 }
 
-/// `_accept(sock)`: what `sock.accept()` returns, but that the new socket does not block. None where the call would block, was
-/// interrupted, or the peer has given up.
-pub(crate) fn accept(py: Python<'_>, _: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
-    let Some(sock) = args.get(0).map(Arg::to_owned).filter(|sock| args.count() == 1 && is_socket(py, sock)) else {
-        return Err(PyTypeError::new_err("_accept() takes a socket of exactly Python's class").into());
-    };
-    let accepted = connection::accept(descriptor(py, &sock)?).map_err(|error| to_py_err(&error))?;
-    let Some((connection, peer)) = accepted else { return Ok(Owned::none(py)) };
+/// What `sock.accept()` returns for a socket of exactly Python's class, but that the new socket does not block. Nothing where
+/// the call would block, was interrupted, or the peer has given up.
+pub(crate) fn accept(py: Python<'_>, sock: &Owned) -> Result<Option<(Owned, Owned)>> {
+    let accepted = connection::accept(descriptor(py, sock)?).map_err(|error| to_py_err(&error))?;
+    let Some((connection, peer)) = accepted else { return Ok(None) };
     let constants = imports::get(py);
-    let kind: i32 = vector::call(py, &constants.socket_type, &[&sock])?.any(py).extract()?;
-    let family = vector::call(py, &constants.socket_family, &[&sock])?;
+    let kind: i32 = constants.socket_type.get(py, sock)?.any(py).extract()?;
+    let family = constants.socket_family.get(py, sock)?;
     // The type says that it does not block, and Python takes that into account.
     let kind: Owned = (kind | socket::NON_BLOCKING).into_pyobject(py).map_err(PyErr::from)?.into_any().into();
-    let protocol = vector::call(py, &constants.socket_protocol, &[&sock])?;
+    let protocol = constants.socket_protocol.get(py, sock)?;
     let number: Owned = connection.as_raw_fd().into_pyobject(py).map_err(PyErr::from)?.into_any().into();
-    let object = vector::call(py, &constants.socket, &[&family, &kind, &protocol, &number])?;
+    let object = new(py, [&family, &kind, &protocol, &number])?;
     // It is the object's from here on.
     let _number = connection.into_raw_fd();
     let peer = match peer.filter(is_writable) {
         Some(peer) => addresses::format(py, peer)?,
         None => object.any(py).call_method0(intern!(py, "getpeername"))?.into(),
     };
-    Ok((object.any(py), peer.any(py)).into_pyobject(py)?.into_any().into())
+    Ok(Some((object, peer)))
 }

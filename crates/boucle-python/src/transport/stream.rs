@@ -3,7 +3,7 @@
 //! It is a true subclass of `asyncio.Transport`: that class's only slot is the first field here.
 //!
 //! * [`reading`]: what arrives, and [`feeding`]: for asyncio's own stream reader. [`writing`]: what leaves. [`closing`]: how
-//!   it ends. [`attributes`]: what Python sees.
+//!   it ends. [`server`]: who has accepted it, and [`known`]: the loop, which knows it. [`attributes`]: what Python sees.
 //!
 //! # Invariants
 //!
@@ -16,7 +16,9 @@
 mod attributes;
 mod closing;
 mod feeding;
+pub(crate) mod known;
 mod reading;
+mod server;
 mod writing;
 
 use std::cell::{Cell, RefCell};
@@ -176,10 +178,25 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
     let [Some(sock), Some(protocol), waiter, extra, server] = args.named(py, "_make_socket_transport", names)? else {
         return Err(PyTypeError::new_err("_make_socket_transport() needs a socket and a protocol").into());
     };
+    make_of(py, core, Parts { sock, protocol, waiter, extra, server })
+}
+
+/// What a transport is made of.
+pub(crate) struct Parts {
+    pub(crate) sock: Owned,
+    pub(crate) protocol: Owned,
+    /// The future that is done when the protocol was told.
+    pub(crate) waiter: Option<Owned>,
+    pub(crate) extra: Option<Owned>,
+    pub(crate) server: Option<Owned>,
+}
+
+/// The transport of a connected stream socket.
+pub(crate) fn make_of(py: Python<'_>, core: This<'_, LoopCore>, parts: Parts) -> Result<Owned> {
+    let Parts { sock, protocol, waiter, extra, server } = parts;
     let owner = core.to_owned();
     let number = vector::method(py, &sock, &imports::get(py).fileno, &[])?;
-    // asyncio's method says which transport has the descriptor, if one does.
-    if !plain::is_socket(py, &sock) || is_known(py, &owner, &number)? {
+    if !plain::is_socket(py, &sock) || known::is_in_use(py, core, &number)? {
         owner.any(py).call_method1(intern!(py, "_ensure_fd_no_transport"), (sock.any(py),))?;
     }
     let extra = match extra {
@@ -210,39 +227,16 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
     }
     set_protocol(py, this, protocol.clone())?;
     if let Some(server) = this.server.get() {
-        attach(py, &server, &object)?;
+        server::attach(py, &server, &object)?;
     }
-    remember(py, &owner, &number, &object)?;
+    known::remember(py, core, &number, &object)?;
     start(py, core, this, &protocol, waiter.as_ref())?;
     Ok(object)
 }
 
-/// Enters a transport in the loop's dictionary: as `transports[fd] = transport` does, without its Python code.
-fn remember(py: Python<'_>, owner: &Owned, fd: &Owned, transport: &Owned) -> Result<()> {
-    let constants = imports::get(py);
-    let transports = owner.any(py).getattr(intern!(py, "_transports"))?;
-    let is_iterated_over = || transports.getattr(intern!(py, "_pending_removals"))?.is_truthy();
-    if !transports.get_type().is(constants.weak_dictionary.any(py)) || is_iterated_over()? {
-        transports.set_item(fd.any(py), transport.any(py))?;
-        return Ok(());
-    }
-    let remove: Owned = transports.getattr(intern!(py, "_remove"))?.into();
-    let reference = vector::call(py, &constants.make_reference, &[&constants.keyed_reference, transport, &remove])?;
-    reference.any(py).setattr(intern!(py, "key"), fd.any(py))?;
-    transports.getattr(intern!(py, "data"))?.set_item(fd.any(py), reference.any(py))?;
-    Ok(())
-}
-
-/// Whether a transport of this descriptor is known to the loop: in the dictionary behind one of weak references.
-pub(crate) fn is_known(py: Python<'_>, owner: &Owned, fd: &Owned) -> Result<bool> {
-    let transports = owner.any(py).getattr(intern!(py, "_transports"))?.getattr(intern!(py, "data"))?;
-    Ok(transports.contains(fd.any(py))?)
-}
-
 /// Fills in what `get_extra_info` answers, as asyncio does.
 pub(super) fn describe(py: Python<'_>, sock: &Owned, fd: RawFd, extra: &Bound<'_, PyDict>) -> Result<()> {
-    let shown = imports::get(py).transport_socket.any(py).call1((sock.any(py),))?;
-    extra.set_item(intern!(py, "socket"), shown)?;
+    extra.set_item(intern!(py, "socket"), plain::shown(py, sock)?.any(py))?;
     let ask = |name| match sock.any(py).call_method0(name) {
         Ok(answer) => Ok::<Owned, PyErr>(answer.into()),
         Err(error) if error.is_instance_of::<pyo3::exceptions::PyOSError>(py) => {
@@ -256,27 +250,6 @@ pub(super) fn describe(py: Python<'_>, sock: &Owned, fd: RawFd, extra: &Bound<'_
     if !extra.contains(intern!(py, "peername"))? {
         let peer = plain::peer_name(py, sock, fd)?.map_or_else(|| ask(intern!(py, "getpeername")), Ok)?;
         extra.set_item(intern!(py, "peername"), peer.any(py))?;
-    }
-    Ok(())
-}
-
-/// Tells a server that it has a connection more.
-fn attach(py: Python<'_>, server: &Owned, transport: &Owned) -> Result<()> {
-    // From 3.13 on servers know their transports; before, they count them.
-    if cfg!(Py_3_13) {
-        server.any(py).call_method1(intern!(py, "_attach"), (transport.any(py),))?;
-    } else {
-        server.any(py).call_method0(intern!(py, "_attach"))?;
-    }
-    Ok(())
-}
-
-/// Tells a server that it has a connection less.
-fn detach(py: Python<'_>, server: &Owned, transport: &Owned) -> Result<()> {
-    if cfg!(Py_3_13) {
-        server.any(py).call_method1(intern!(py, "_detach"), (transport.any(py),))?;
-    } else {
-        server.any(py).call_method0(intern!(py, "_detach"))?;
     }
     Ok(())
 }

@@ -4,11 +4,13 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::super::report;
-use super::{StreamTransport, detach, parties, reading, soon, writing};
+use super::server::detach;
+use super::{StreamTransport, parties, reading, soon, writing};
 use crate::imports;
 use crate::raw::args::Arg;
 use crate::raw::guard::afterwards;
 use crate::raw::{Args, Owned, Raised, Result, This, vector};
+use crate::sock::plain;
 
 /// `close()`: no more is read; what was written is sent, and then the connection is lost.
 pub(super) fn close(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
@@ -134,12 +136,12 @@ fn let_go(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
     this.conn_lost.set(this.conn_lost.get().max(1));
     writing::drop_unsent(this);
     end_watching(this);
-    let closed = this.socket.take().map(|sock| sock.any(py).call_method0(intern!(py, "close")).map(drop));
+    let closed = this.socket.take().map(|sock| plain::close(py, &sock));
     let server = this.server.take();
     let content = (this.protocol.take(), this.core.replace(None), this.watcher.replace(None));
     let detached = server.map(|server| detach(py, &server, &this.to_owned()));
     drop(content);
-    closed.transpose()?;
+    closed.unwrap_or(Ok(()))?;
     detached.unwrap_or(Ok(()))
 }
 

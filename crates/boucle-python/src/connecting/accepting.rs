@@ -1,0 +1,118 @@
+//! Connections that a listening socket has: taken as long as there are some, each for a task of its own.
+//!
+//! asyncio's own code asks the socket until it raises an exception. Here the kernel is asked by the socket's number. What
+//! is unusual is left to asyncio's, errors above all.
+
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use pyo3::{ffi, intern};
+
+use super::usual::is_usual;
+use super::{ConnectingStep, Kind, STEPS};
+use crate::imports;
+use crate::loop_core::LoopCore;
+use crate::raw::args::Arg;
+use crate::raw::class::MaybeInstance;
+use crate::raw::{Args, ObjectCell, Owned, Result, This, method, vector};
+use crate::sock::plain;
+
+/// Where the arguments of `_accept_connection` are; behind them are the time-outs of TLS.
+const FACTORY: usize = 0;
+const LISTENER: usize = 1;
+const TLS: usize = 2;
+const SERVER: usize = 3;
+const BACKLOG: usize = 4;
+const TIMEOUTS: usize = 5;
+
+/// `_accept_connection(protocol_factory, sock, sslcontext, server, backlog, *timeouts)`.
+fn accept_all(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
+    let asyncios = &imports::get(py).accept_connection;
+    let Some((listener, attempts)) = usual_listener(py, core, args)? else {
+        return args.forward(asyncios, &core.to_owned());
+    };
+    for _ in 0..attempts {
+        match plain::accept(py, &listener) {
+            Ok(None) => break,
+            Ok(Some((connection, peer))) => serve(py, core, args, connection, &peer)?,
+            Err(raised) => {
+                let exception = raised.take_value(py);
+                if !exception.any(py).is_instance_of::<PyOSError>() {
+                    return Err(PyErr::from_value(exception.any(py).to_owned()).into());
+                }
+                // asyncio's will hear the same, and knows what to do.
+                return args.forward(asyncios, &core.to_owned());
+            }
+        }
+    }
+    Ok(Owned::none(py))
+}
+
+/// The listening socket and how often it is asked; nothing where asyncio's code is to ask.
+fn usual_listener(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Option<(Owned, i64)>> {
+    let (Some(listener), Some(backlog)) = (args.get(LISTENER), args.get(BACKLOG)) else { return Ok(None) };
+    let (listener, backlog) = (listener.to_owned(), backlog.to_owned().small_int());
+    let Some(backlog) = backlog.filter(|_| args.keywords().next().is_none() && is_usual(py, core)) else {
+        return Ok(None);
+    };
+    let constants = imports::get(py);
+    if !constants.accepting_socket.is_class_of(py, &listener)
+        || !vector::method(py, &listener, &constants.gettimeout, &[])?.any(py).eq(0)?
+    {
+        return Ok(None);
+    }
+    let owner = core.to_owned();
+    let more = vector::method(py, &owner, intern!(py, "_attempts_for_no_backlog"), &[])?;
+    Ok(Some((listener, backlog + more.any(py).extract::<i64>()?)))
+}
+
+/// Makes the task of a connection.
+fn serve(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>, connection: Owned, peer: &Owned) -> Result<()> {
+    let given = |index| args.get(index).map_or_else(|| Owned::none(py), Arg::to_owned);
+    let extra = PyDict::new(py);
+    extra.set_item(intern!(py, "peername"), peer.any(py))?;
+    let (owner, extra): (Owned, Owned) = (core.to_owned(), extra.into_any().into());
+    let (factory, tls, server) = (given(FACTORY), given(TLS), given(SERVER));
+    let coroutine = if tls.is_none() {
+        step(py, core, factory, connection, extra, server)?
+    } else {
+        let all = [&factory, &connection, &extra, &tls, &server].map(|argument| argument.any(py).to_owned());
+        let timeouts = args.from(TIMEOUTS).map(|argument| argument.any(py).to_owned());
+        let all = PyTuple::new(py, all.into_iter().chain(timeouts).collect::<Vec<_>>())?;
+        owner.any(py).call_method1(intern!(py, "_accept_connection2"), all)?.into()
+    };
+    vector::method(py, &owner, intern!(py, "create_task"), &[&coroutine]).map(drop)
+}
+
+/// `_accept_connection2(…)`, where asyncio's code has accepted, or over TLS: asyncio's own.
+fn accept_one(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
+    args.forward(&imports::get(py).accept_connection2, &core.to_owned())
+}
+
+/// The coroutine of a connection without TLS.
+fn step(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    factory: Owned,
+    connection: Owned,
+    extra: Owned,
+    server: Owned,
+) -> Result<Owned> {
+    STEPS.make_collected(py, || ConnectingStep {
+        core: MaybeInstance::new(core),
+        subject: ObjectCell::new(factory),
+        given: ObjectCell::new(connection),
+        extra: ObjectCell::new(extra),
+        server: if server.is_none() { ObjectCell::default() } else { ObjectCell::new(server) },
+        kind: std::cell::Cell::new(Kind::Accept),
+        ..ConnectingStep::default()
+    })
+}
+
+/// The methods of a loop.
+pub(crate) fn methods() -> [ffi::PyMethodDef; 2] {
+    [
+        method!(LoopCore, "_accept_connection", args accept_all, "_accept_connection($self, protocol_factory, sock, sslcontext=None, server=None, backlog=100, *timeouts)\n--\n\nTakes the connections that wait, each in a task, at most as many as the backlog."),
+        method!(LoopCore, "_accept_connection2", args accept_one, "_accept_connection2($self, protocol_factory, conn, extra, sslcontext=None, server=None, *timeouts)\n--\n\nMakes the protocol and the transport of a connection."),
+    ]
+}

@@ -1,0 +1,88 @@
+//! Classes that are written in Python, and functions of theirs that are done natively: only while they are as they were
+//! written.
+//!
+//! A class says when it changes, by the version that the interpreter gives it, so its functions are looked up once.
+
+use std::cell::Cell;
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use crate::raw::Owned;
+use crate::raw::guard::discard;
+use crate::raw::instance::{Function, version};
+
+/// A class, and its functions that are done natively.
+pub(crate) struct Unchanged {
+    class: Owned,
+    /// Nothing where somebody had changed one before this module was imported.
+    attributes: Option<Vec<Attribute>>,
+    /// The version of the class for which they were found as they were; 0 if they must be looked up.
+    version: Cell<u32>,
+}
+
+/// An attribute of a class.
+struct Attribute {
+    name: Owned,
+    value: Owned,
+    /// The same, where it is a function of Python code, which may get other code.
+    function: Option<Function>,
+}
+
+impl Attribute {
+    /// The attribute as it is. Nothing where a function is not of the module whose names are these.
+    fn of(class: &Bound<'_, PyAny>, namespace: &Bound<'_, PyAny>, name: &str) -> Option<Self> {
+        let name = PyString::intern(class.py(), name);
+        let value = class.getattr(&name).ok()?;
+        let function = Function::of(value.clone().into());
+        if function.is_some() && !value.getattr("__globals__").ok()?.is(namespace) {
+            return None;
+        }
+        Some(Self { name: name.into_any().into(), value: value.into(), function })
+    }
+
+    /// Whether it is there still.
+    fn is_there(&self, py: Python<'_>, class: &Owned) -> bool {
+        let name = self.name.any(py).cast::<PyString>().map_err(PyErr::from);
+        let found = name.and_then(|name| class.any(py).getattr(name));
+        found.map_err(|error| discard(py, error)).is_ok_and(|found| found.is(self.value.any(py)))
+    }
+}
+
+impl Unchanged {
+    /// Notes how a class of a module is.
+    pub(crate) fn of<const N: usize>(module: &Bound<'_, PyModule>, class: &str, names: [&str; N]) -> PyResult<Self> {
+        let class = module.getattr(class)?;
+        let namespace = module.dict().into_any();
+        let attributes = names.into_iter().map(|name| Attribute::of(&class, &namespace, name)).collect();
+        Ok(Self { class: class.into(), attributes, version: Cell::new(0) })
+    }
+
+    /// The class.
+    pub(crate) fn class(&self) -> &Owned {
+        &self.class
+    }
+
+    /// Whether an object is exactly of the class, and the class as it was written.
+    #[inline]
+    pub(crate) fn is_class_of(&self, py: Python<'_>, object: &Owned) -> bool {
+        object.type_ptr().cast() == self.class.as_ptr() && self.holds(py)
+    }
+
+    /// Whether the class is as it was written.
+    #[inline]
+    pub(crate) fn holds(&self, py: Python<'_>) -> bool {
+        let Some(attributes) = &self.attributes else { return false };
+        let known = self.version.get();
+        ((known != 0 && known == version(&self.class)) || self.look(py, attributes))
+            && attributes.iter().filter_map(|attribute| attribute.function.as_ref()).all(Function::is_unchanged)
+    }
+
+    #[cold]
+    fn look(&self, py: Python<'_>, attributes: &[Attribute]) -> bool {
+        let holds = attributes.iter().all(|attribute| attribute.is_there(py, &self.class));
+        // The look-ups have given the class a version, if it can have one.
+        self.version.set(if holds { version(&self.class) } else { 0 });
+        holds
+    }
+}
