@@ -22,12 +22,6 @@ pub(crate) fn bound_method(object: &Owned) -> Option<(NonNull<ffi::PyObject>, No
     unsafe { NonNull::new(PyMethod_Function(object.as_ptr())).zip(NonNull::new(PyMethod_Self(object.as_ptr()))) }
 }
 
-/// A copy of the current context.
-pub(crate) fn copy_context(_: Python<'_>) -> Result<Owned> {
-    // SAFETY: the token proves that the GIL is held.
-    unsafe { Owned::from_returned(ffi::PyContext_CopyCurrent()) }
-}
-
 /// The arguments of a callback, as a handle keeps them.
 #[derive(Default)]
 pub(crate) struct StoredArgs {
@@ -197,20 +191,6 @@ pub(crate) fn resume(_: Python<'_>, coroutine: &Owned) -> Result<Sent> {
             ffi::PySendResult::PYGEN_ERROR => Err(Raised),
         }
     }
-}
-
-/// Enters a context.
-#[inline]
-pub(crate) fn enter_context(_: Python<'_>, context: &ObjectCell) -> Result<()> {
-    // SAFETY: the cell holds a context, alive during the call.
-    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 { Err(Raised) } else { Ok(()) }
-}
-
-/// Leaves a context that this thread entered last. An exception that is set stays set.
-#[inline]
-pub(crate) fn exit_context(_: Python<'_>, context: &ObjectCell) -> Result<()> {
-    // SAFETY: the cell holds a context, alive during the call.
-    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } < 0 { Err(Raised) } else { Ok(()) }
 }
 
 /// Whether an object is exactly a coroutine of an `async def` function.

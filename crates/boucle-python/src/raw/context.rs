@@ -33,7 +33,7 @@ use pyo3::{PyResult, Python, ffi};
 
 use super::args::Arg;
 use super::class::Visit;
-use super::{Owned, Raised, Result};
+use super::{ObjectCell, Owned, Raised, Result};
 
 /// Where a context has its mapping, in bytes: behind the header and the context that was entered before.
 const MAPPING_AT: usize = size_of::<ffi::PyObject>() + size_of::<usize>();
@@ -109,6 +109,27 @@ impl Context {
     }
 }
 
+/// Does `work` inside of the context that a field holds, an object. Raises as [`ContextCell::run`] does.
+#[inline]
+pub(crate) fn within<R>(_: Python<'_>, context: &ObjectCell, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    // SAFETY: the callers have looked whether the field holds an object.
+    unsafe { within_object(context.as_ptr(), work) }
+}
+
+/// # Safety
+///
+/// The object is alive when this is called. Whether it is a context is looked at.
+#[inline]
+unsafe fn within_object<R>(context: *mut ffi::PyObject, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    // SAFETY: by this function's contract.
+    if unsafe { ffi::PyContext_Enter(context) } < 0 {
+        return Err(Raised);
+    }
+    let result = work();
+    // SAFETY: a thread holds the context that it has entered, whatever the work has done. An exception that is set stays set.
+    if unsafe { ffi::PyContext_Exit(context) } < 0 { Err(Raised) } else { result }
+}
+
 /// A field that holds what is kept of a context, or nothing.
 ///
 /// It is an address, whose lowest bit says that it is of an object that was lent and that Python has not been shown.
@@ -175,19 +196,8 @@ impl ContextCell {
         if is_mapping(self.as_ptr()) {
             self.lend(py)?;
         }
-        let entered = self.as_ptr();
-        // SAFETY: the cell holds an object, alive during the call, which checks that it is a context.
-        if unsafe { ffi::PyContext_Enter(entered) } < 0 {
-            return Err(Raised);
-        }
-        let result = work();
-        // SAFETY: the thread holds the context that it has entered, whatever became of the cell. An exception that is set
-        // stays set.
-        if unsafe { ffi::PyContext_Exit(entered) } < 0 {
-            self.0.set(self.0.get() & !LENT);
-            return Err(Raised);
-        }
-        result
+        // SAFETY: the cell holds an object.
+        unsafe { within_object(self.as_ptr(), work) }
     }
 
     /// Lends an object to the mapping in the cell, which holds the object then.

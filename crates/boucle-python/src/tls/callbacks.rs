@@ -6,8 +6,8 @@ use pyo3::types::{PyDict, PyString};
 
 use super::{AppState, SSLProtocol, handshake, names, reading, shutdown};
 use crate::imports;
-use crate::raw::call::{self, enter_context, exit_context};
 use crate::raw::{Owned, Raised, Result, This, method, vector};
+use crate::raw::{call, context};
 
 /// Runs what calls the application in the context in which the protocol was made, unless that is under way already.
 #[inline]
@@ -19,12 +19,12 @@ pub(super) fn in_context<R>(
     if this.in_context.get() || this.context.is_empty() {
         return work();
     }
-    enter_context(py, &this.context)?;
-    this.in_context.set(true);
-    let result = work();
-    this.in_context.set(false);
-    exit_context(py, &this.context)?;
-    result
+    context::within(py, &this.context, || {
+        this.in_context.set(true);
+        let result = work();
+        this.in_context.set(false);
+        result
+    })
 }
 
 /// Separates exceptions that a connection survives, or ends of, from those that end the program.

@@ -9,7 +9,7 @@ use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 
 use super::names::{self, Ssl};
 use super::{AppState, SSLProtocol, State, flow, transport};
-use crate::raw::call::copy_context;
+use crate::raw::context::Context;
 use crate::raw::{ObjectCell, Owned, Result, This, init};
 
 /// The slot of `__init__`.
@@ -92,7 +92,7 @@ fn initialise(
     let extra = PyDict::new(py);
     extra.set_item("sslcontext", &sslcontext)?;
 
-    set(&this.context, Some(copy_context(py)?));
+    set(&this.context, Some(Context::copy_current(py)?.into_object(py)?));
     set(&this.extra, Some(extra.into_any().into()));
     set(&this.server_hostname, hostname.clone().map(Owned::from));
     set(&this.sslcontext, Some(sslcontext.clone().into()));

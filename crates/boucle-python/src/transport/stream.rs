@@ -41,8 +41,8 @@ use crate::loop_core::source::{Manner, Source, Watcher};
 use crate::loop_core::tasks;
 use crate::raw::args::Arg;
 use crate::raw::bytes::Bytes;
-use crate::raw::call::copy_context;
 use crate::raw::class::{Attributes, Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
+use crate::raw::context::Context;
 use crate::raw::freelist::Freelist;
 use crate::raw::written::AsWritten;
 use crate::raw::{Args, Class, ObjectCell, Owned, Result, This, TypeCell, unary, vector};
@@ -206,7 +206,7 @@ pub(crate) fn make_of(py: Python<'_>, core: This<'_, LoopCore>, parts: Parts) ->
     let fd: RawFd = number.any(py).extract()?;
     let family = plain::family(py, &sock)?;
     describe(py, &sock, fd, &extra)?;
-    let context = copy_context(py)?;
+    let context = Context::copy_current(py)?.into_object(py)?;
     let object = STREAMS.make_collected(py, StreamTransport::default)?;
     let Some(this) = This::<StreamTransport>::exactly(&object) else { return Ok(object) };
     this.fd.set(fd);

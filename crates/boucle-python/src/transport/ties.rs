@@ -20,8 +20,8 @@ use crate::imports;
 use crate::loop_core::source::{Manner, Source, Watcher};
 use crate::loop_core::{LoopCore, tasks};
 use crate::raw::args::Arg;
-use crate::raw::call::{copy_context, enter_context, exit_context};
 use crate::raw::class::MaybeInstance;
+use crate::raw::context::{self, Context};
 use crate::raw::guard::afterwards;
 use crate::raw::{Args, ObjectCell, Owned, Raised, Result, This, vector};
 use crate::witness;
@@ -146,7 +146,7 @@ pub(super) fn tie<T: Tied>(
     protocol: Owned,
 ) -> Result<()> {
     let ties = this.ties();
-    let context = copy_context(py)?;
+    let context = Context::copy_current(py)?.into_object(py)?;
     let watcher = Watcher::make(py, this, fd, Manner::Levels)?;
     ties.fd.set(fd);
     drop(ties.watcher.replace(Some(watcher)));
@@ -204,10 +204,7 @@ pub(super) fn in_context<T: Tied>(py: Python<'_>, this: This<'_, T>, work: impl 
     if this.ties().context.is_empty() {
         return Ok(());
     }
-    enter_context(py, &this.ties().context)?;
-    let result = work();
-    exit_context(py, &this.ties().context)?;
-    result
+    context::within(py, &this.ties().context, work)
 }
 
 /// A step has run. What a callback of the protocol raised in it is reported, and changes nothing: on asyncio it leaves the

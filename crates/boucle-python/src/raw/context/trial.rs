@@ -9,7 +9,7 @@ use std::ptr::{self, NonNull};
 use pyo3::{Python, ffi};
 
 use super::super::{Owned, Result};
-use super::{WEAK_REFERENCES_AT, exchange_mapping, mapping_of};
+use super::{WEAK_REFERENCES_AT, exchange_mapping, mapping_of, within_object};
 
 /// How many words of a thread's state are looked at. Every version's has more.
 const WORDS: usize = 33;
@@ -36,7 +36,7 @@ pub(super) fn layout(py: Python<'_>) -> Result<Option<Layout>> {
     // SAFETY: the name lives for ever.
     let variable = unsafe { Owned::from_returned(ffi::PyContextVar_New(c"boucle".as_ptr(), ptr::null_mut()))? };
     let Some(empty) = empty_mapping(&outer, &inner) else { return Ok(None) };
-    let Some(current) = place_of_current(py, &outer, &inner)? else { return Ok(None) };
+    let Some(current) = place_of_current(&outer, &inner)? else { return Ok(None) };
     let holds = holds_what_was_set(py, &outer, &inner, &variable, &empty)?;
     Ok(holds.then_some(Layout { current, empty }))
 }
@@ -49,7 +49,7 @@ fn empty_mapping(one: &Owned, other: &Owned) -> Option<Owned> {
 }
 
 /// The place of this thread's state that has a context exactly while it is the current one.
-fn place_of_current(py: Python<'_>, outer: &Owned, inner: &Owned) -> Result<Option<usize>> {
+fn place_of_current(outer: &Owned, inner: &Owned) -> Result<Option<usize>> {
     let mut found = None;
     let mut places: Vec<usize> = (0..WORDS).collect();
     let keep = |places: &mut Vec<usize>, context: &Owned, is_current: bool| {
@@ -59,9 +59,9 @@ fn place_of_current(py: Python<'_>, outer: &Owned, inner: &Owned) -> Result<Opti
             (word == context.as_ptr()) == is_current
         });
     };
-    within(py, outer, || {
+    within(outer, || {
         keep(&mut places, outer, true);
-        within(py, inner, || {
+        within(inner, || {
             keep(&mut places, inner, true);
             Ok(())
         })?;
@@ -79,7 +79,7 @@ fn place_of_current(py: Python<'_>, outer: &Owned, inner: &Owned) -> Result<Opti
 fn holds_what_was_set(py: Python<'_>, one: &Owned, other: &Owned, variable: &Owned, empty: &Owned) -> Result<bool> {
     let set = |value: &Owned| {
         // SAFETY: both are alive.
-        within(py, one, || {
+        within(one, || {
             unsafe { Owned::from_returned(ffi::PyContextVar_Set(variable.as_ptr(), value.as_ptr())) }.map(drop)
         })
     };
@@ -97,9 +97,9 @@ fn holds_what_was_set(py: Python<'_>, one: &Owned, other: &Owned, variable: &Own
     let Some(mapping) = NonNull::new(mapping) else { return Ok(false) };
     // SAFETY: the copy holds it.
     drop(exchange_mapping(other.as_ptr(), unsafe { Owned::from_borrowed(mapping) }));
-    let seen = within(py, other, || value_of(variable))?;
+    let seen = within(other, || value_of(variable))?;
     drop(exchange_mapping(other.as_ptr(), empty.clone()));
-    let seen_without = within(py, other, || value_of(variable))?;
+    let seen_without = within(other, || value_of(variable))?;
     Ok(seen.is_some_and(|seen| seen.is(&first)) && seen_without.is_none())
 }
 
@@ -127,15 +127,7 @@ fn new_context(_: Python<'_>) -> Result<Owned> {
 }
 
 /// Does something inside of a context.
-fn within<R>(_: Python<'_>, context: &Owned, work: impl FnOnce() -> Result<R>) -> Result<R> {
+fn within<R>(context: &Owned, work: impl FnOnce() -> Result<R>) -> Result<R> {
     // SAFETY: a context, alive.
-    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
-        return Err(super::Raised);
-    }
-    let result = work();
-    // SAFETY: entered above.
-    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } < 0 {
-        return Err(super::Raised);
-    }
-    result
+    unsafe { within_object(context.as_ptr(), work) }
 }

@@ -14,7 +14,7 @@ use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::loop_core::source::Watcher;
 use crate::raw::bytes::{self, Buffer};
-use crate::raw::call::{enter_context, exit_context};
+use crate::raw::context;
 use crate::raw::guard::value_of;
 use crate::raw::{Owned, Raised, Result, This, vector};
 use crate::streams;
@@ -30,10 +30,7 @@ pub(super) fn in_context(
     if this.context.is_empty() {
         return Ok(());
     }
-    enter_context(py, &this.context)?;
-    let result = work();
-    exit_context(py, &this.context)?;
-    result
+    context::within(py, &this.context, work)
 }
 
 /// The descriptor is readable.
