@@ -1,7 +1,7 @@
 """Contexts: what is set in one stays in it, and each is one object to whoever sees it.
 
-boucle keeps the variables of a context without an object until somebody sees it (crates/boucle-python/src/raw/context.rs),
-where it knows the interpreter. Elsewhere it keeps objects, as asyncio does. All three are tested.
+boucle keeps the variables of a context without an object until somebody sees it (see `raw/context.rs`), where
+it knows the interpreter. Elsewhere it keeps objects, as asyncio does. All three are tested.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ import threading
 import weakref
 
 import pytest
-from conftest import FACTORIES, run_turns
 
 from boucle import _boucle
+from conftest import FACTORIES, run_turns
 
 VARIABLE = contextvars.ContextVar("variable", default="unset")
 
@@ -166,15 +166,15 @@ class TestCallbacks:
         assert [context[VARIABLE] for context in seen] == ["one", "two", "three"]
 
     def test_a_weak_reference_tells_how_long_it_lives(self, loop):
-        seen = []
+        handles, seen = [], []
 
         async def program():
-            handle = loop.call_soon(lambda: seen.append(weakref.ref(handle._context)))
+            handles.append(loop.call_soon(lambda: seen.append(weakref.ref(handles[0]._context))))
             context = weakref.ref(loop.call_later(0.001, len, ())._context)
             await asyncio.sleep(0)
             lived = context() is not None
             await asyncio.sleep(0.01)
-            del handle
+            handles.clear()
             gc.collect()
             return lived, context(), seen[0]()
 
@@ -190,7 +190,7 @@ class TestCallbacks:
                 future.add_done_callback(lambda future: seen.append(VARIABLE.get()))
             contexts = [context for _, context in future._callbacks]
             assert contexts == [context for _, context in future._callbacks]
-            assert all(one is other for one, (_, other) in zip(contexts, future._callbacks))
+            assert all(one is other for one, (_, other) in zip(contexts, future._callbacks, strict=True))
             for context in contexts:
                 context.run(VARIABLE.set, context[VARIABLE] + 10)
             future.set_result(None)

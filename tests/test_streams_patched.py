@@ -248,7 +248,7 @@ def test_a_reader_that_is_gone_gets_nothing(loop, streams):
 
 
 def test_private_attributes(loop, connect):
-    reader, writer, _ = connect()
+    _reader, writer, _ = connect()
     protocol = writer.transport.get_protocol()
     assert writer._loop is protocol._loop is loop
     assert protocol._source_traceback is None

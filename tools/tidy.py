@@ -41,6 +41,7 @@ MAY_IMPORT_NATIVE = {
     "python/boucle/": "the package is the extension module's only user",
     "tests/differential/": "tells the native classes which mistake to make",
     "tests/stacks/": "reads frames, which the package has no function for",
+    "tests/test_contexts.py": "has contexts kept in both ways",
     "tests/test_panics.py": "arms the slots of the native classes",
 }
 LONG_FILES = {

@@ -43,6 +43,7 @@ __all__ = [
     "_context_of",
     "_is_recording",
     "_keep_variables",
+    "_learn_streams",
     "_line",
     "_metrics_of_process",
     "_resume_watchdog",

@@ -190,11 +190,10 @@ def test_the_same_is_audited_as_on_asyncio():
     ],
 )
 def test_what_is_never_awaited_says_so(loop, make):
-    coroutine = make(loop)
-    assert asyncio.iscoroutine(coroutine)
-    with pytest.warns(RuntimeWarning, match=rf"coroutine '{coroutine.__qualname__}' was never awaited"):
-        del coroutine
-        gc.collect()
+    made = [make(loop)]
+    assert asyncio.iscoroutine(made[0])
+    with pytest.warns(RuntimeWarning, match=rf"coroutine '{made[0].__qualname__}' was never awaited"):
+        made.clear()
 
 
 ADDRESSES = [
@@ -343,5 +342,3 @@ def test_a_server_that_is_iterated_over_forgets_nothing(own_loop):
             transport.close()
 
     own_loop.run_until_complete(main())
-
-

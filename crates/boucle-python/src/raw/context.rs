@@ -17,8 +17,8 @@
 //!   greenlet), is not given back. It stays where it was lent to, as the context that asyncio would have made.
 //! * A spare object holds the empty mapping, so it keeps nothing alive, and is what a new context is.
 //! * Entering and leaving are the interpreter's. It counts both, so that no variable's cache outlives an object's mapping.
-//! * Where a context has its mapping and a thread its context are no part of CPython's API. Both are tried out at import, by
-//!   [`trial`]; on an interpreter that does otherwise, copies are made as objects.
+//! * Where a context has its mapping and a thread its context are no part of the interpreter's API. Both are tried out at
+//!   import, by [`trial`]; on an interpreter that does otherwise, copies are made as objects.
 //!
 //! Rejected: entering without the interpreter, which would save 60 more instructions and needs two more fields. Giving back
 //! after each step of a task: 40 instructions a step; see [`crate::task::step`] for when it is done.

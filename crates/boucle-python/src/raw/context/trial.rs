@@ -78,8 +78,8 @@ fn place_of_current(outer: &Owned, inner: &Owned) -> Result<Option<usize>> {
 /// Whether the mapping is where it is expected: set by a variable, not in a copy, and passed on by hand.
 fn holds_what_was_set(py: Python<'_>, one: &Owned, other: &Owned, variable: &Owned, empty: &Owned) -> Result<bool> {
     let set = |value: &Owned| {
-        // SAFETY: both are alive.
         within(one, || {
+            // SAFETY: both are alive.
             unsafe { Owned::from_returned(ffi::PyContextVar_Set(variable.as_ptr(), value.as_ptr())) }.map(drop)
         })
     };
