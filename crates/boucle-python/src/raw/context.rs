@@ -15,7 +15,8 @@
 //!
 //! * No program can tell: an object that Python was shown, or that somebody still holds (a token of `ContextVar.set`, a
 //!   greenlet), is not given back. It stays where it was lent to, as the context that asyncio would have made.
-//! * A spare object holds the empty mapping, so it keeps nothing alive, and is what a new context is.
+//! * A spare object holds the empty mapping, so it keeps nothing alive, and is what a new context is. The collector knows it,
+//!   and so who asks `gc.get_objects()` may hold it: that is looked at again before it is lent.
 //! * Entering and leaving are the interpreter's. It counts both, so that no variable's cache outlives an object's mapping.
 //! * Where a context has its mapping and a thread its context are no part of the interpreter's API. Both are tried out at
 //!   import, by [`trial`]; on an interpreter that does otherwise, copies are made as objects.
@@ -38,8 +39,14 @@ use super::{ObjectCell, Owned, Raised, Result};
 /// Where a context has its mapping, in bytes: behind the header and the context that was entered before.
 const MAPPING_AT: usize = size_of::<ffi::PyObject>() + size_of::<usize>();
 
+/// Where a context has the one that was entered before it: null while nobody is in it.
+const ENTERED_BEFORE_AT: usize = size_of::<ffi::PyObject>();
+
 /// Where a context has the list of its weak references; its type says so too.
 const WEAK_REFERENCES_AT: usize = MAPPING_AT + size_of::<usize>();
+
+/// Where a context says, by a C `int`, whether somebody is in it.
+const IS_ENTERED_AT: usize = WEAK_REFERENCES_AT + size_of::<usize>();
 
 /// Where a thread's state has the current context, in bytes; 0 where copies are made as objects.
 static CURRENT_AT: AtomicUsize = AtomicUsize::new(0);
@@ -118,16 +125,19 @@ pub(crate) fn within<R>(_: Python<'_>, context: &ObjectCell, work: impl FnOnce()
 
 /// # Safety
 ///
-/// The object is alive when this is called. Whether it is a context is looked at.
+/// An object that is alive, not null. Whether it is a context is looked at.
 #[inline]
 unsafe fn within_object<R>(context: *mut ffi::PyObject, work: impl FnOnce() -> Result<R>) -> Result<R> {
-    // SAFETY: by this function's contract.
-    if unsafe { ffi::PyContext_Enter(context) } < 0 {
+    // SAFETY: by this function's contract. The reference is for leaving: what the work does may drop all others, and the
+    // interpreter gives its own up before it has left.
+    let context = unsafe { Owned::from_borrowed(NonNull::new_unchecked(context)) };
+    // SAFETY: alive, see above.
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
         return Err(Raised);
     }
     let result = work();
-    // SAFETY: a thread holds the context that it has entered, whatever the work has done. An exception that is set stays set.
-    if unsafe { ffi::PyContext_Exit(context) } < 0 { Err(Raised) } else { result }
+    // SAFETY: alive, see above. An exception that is set stays set.
+    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } < 0 { Err(Raised) } else { result }
 }
 
 /// A field that holds what is kept of a context, or nothing.
@@ -203,7 +213,13 @@ impl ContextCell {
     /// Lends an object to the mapping in the cell, which holds the object then.
     #[inline]
     fn lend(&self, py: Python<'_>) -> Result<()> {
-        let object = spare(py)?.into_ptr();
+        let spare = spare(py)?;
+        // Making one may have run the collector, and with it Python that has looked at this cell.
+        if !is_mapping(self.as_ptr()) {
+            keep_spare(spare);
+            return Ok(());
+        }
+        let object = spare.into_ptr();
         if let Some(Context(mapping)) = self.take() {
             drop(exchange_mapping(object, mapping));
         }
@@ -218,11 +234,8 @@ impl ContextCell {
             return;
         }
         let object = self.as_ptr();
-        // SAFETY: the cell holds the object. The list of weak references is within it, at the place that its type says.
-        let is_ours = unsafe {
-            let list: *mut ffi::PyObject = *object.byte_add(WEAK_REFERENCES_AT).cast();
-            ffi::Py_REFCNT(object) == 1 && list.is_null()
-        };
+        // SAFETY: the cell holds the object.
+        let is_ours = unsafe { is_unseen(object) };
         let Some(empty) = NonNull::new(EMPTY.load(Ordering::Relaxed)).filter(|_| is_ours) else { return };
         // SAFETY: a reference for ever.
         let mapping = exchange_mapping(object, unsafe { Owned::from_borrowed(empty) });
@@ -262,12 +275,35 @@ fn spare(_: Python<'_>) -> Result<Owned> {
     // Not in one operation: the GIL is held, and an atomic exchange takes longer than all the rest.
     let spare = NonNull::new(SPARE.load(Ordering::Relaxed));
     SPARE.store(ptr::null_mut(), Ordering::Relaxed);
-    match spare {
-        // SAFETY: the static held a reference, which it does not any more.
-        Some(spare) => Ok(unsafe { Owned::from_owned(spare) }),
+    // SAFETY: the static held a reference, which it does not any more.
+    match spare.map(|spare| unsafe { Owned::from_owned(spare) }) {
+        // SAFETY: a context, alive.
+        Some(spare) if unsafe { is_unseen(spare.as_ptr()) } && is_empty(spare.as_ptr()) => Ok(spare),
         // SAFETY: the GIL is held.
-        None => unsafe { Owned::from_returned(ffi::PyContext_New()) },
+        _ => unsafe { Owned::from_returned(ffi::PyContext_New()) },
     }
+}
+
+/// Whether nobody but who asks holds a context, by a weak reference neither, and nobody is in it.
+///
+/// # Safety
+///
+/// A context that is alive, of the size that was compared.
+#[inline]
+unsafe fn is_unseen(context: *mut ffi::PyObject) -> bool {
+    // SAFETY: by this function's contract. All three are within the context, at places that its type and the trial confirm.
+    unsafe {
+        let before: *mut ffi::PyObject = *context.byte_add(ENTERED_BEFORE_AT).cast();
+        let weak: *mut ffi::PyObject = *context.byte_add(WEAK_REFERENCES_AT).cast();
+        let entered: std::ffi::c_int = *context.byte_add(IS_ENTERED_AT).cast();
+        ffi::Py_REFCNT(context) == 1 && before.is_null() && weak.is_null() && entered == 0
+    }
+}
+
+/// Whether a context has no variables.
+#[inline]
+fn is_empty(context: *mut ffi::PyObject) -> bool {
+    mapping_of(context) == EMPTY.load(Ordering::Relaxed)
 }
 
 /// Keeps a context that nobody else holds and whose mapping is empty; drops it where there is one.

@@ -128,6 +128,11 @@ fn exchange(stop: &Owned, value: &Owned) -> Option<(Owned, Owned)> {
     // are a tuple of that one. Each place has a reference, which is exchanged for another.
     unsafe {
         let stop_value = &raw mut (*stop.as_ptr().cast::<ffi::PyStopIterationObject>()).value;
+        #[cfg(Py_3_14)]
+        {
+            // It keeps its hash.
+            (*(*stop.as_ptr().cast::<ffi::PyStopIterationObject>()).args.cast::<ffi::PyTupleObject>()).ob_hash = -1;
+        }
         let former = ptr::replace(stop_value, value.clone().into_ptr());
         let argument = ptr::replace(argument(stop), value.clone().into_ptr());
         Owned::from_returned(former).ok().zip(Owned::from_returned(argument).ok())

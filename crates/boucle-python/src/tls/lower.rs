@@ -65,8 +65,8 @@ pub(super) fn aborted(py: Python<'_>, text: &str) -> Result<Owned> {
 }
 
 fn get_buffer(py: Python<'_>, this: This<'_, SSLProtocol>, _: Args<'_>) -> Result<Owned> {
-    let lent = lend(py, this)?;
-    let view = lent.view().clone();
+    let mut lent = lend(py, this)?;
+    let view = lent.show();
     drop(this.lent.replace(Some(lent)));
     Ok(view)
 }
@@ -76,12 +76,29 @@ fn lend(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<pool::Lent> {
     this.lent.take().map_or_else(|| pool::Lent::take(py), Ok)
 }
 
-/// What `get_buffer` is for: lets `read` fill the buffer, and run no Python.
+/// What `get_buffer` is for: lets `read` fill the buffer, and run no Python. [`filled`] or [`unfilled`] follows.
 pub(crate) fn fill<R>(py: Python<'_>, this: This<'_, SSLProtocol>, read: impl FnOnce(&mut [u8]) -> R) -> Result<R> {
     let lent = lend(py, this)?;
     let result = lent.memory().fill(py, read);
     drop(this.lent.replace(Some(lent)));
     Ok(result)
+}
+
+/// Nothing came: a connection that waits holds no buffer.
+pub(crate) fn unfilled(py: Python<'_>, this: This<'_, SSLProtocol>) {
+    if let Some(lent) = this.lent.take() {
+        give_back(py, this, lent);
+    }
+}
+
+/// The connection needs its buffer no more. One that Python has seen stays here.
+fn give_back(py: Python<'_>, this: This<'_, SSLProtocol>, lent: pool::Lent) {
+    if lent.is_shown {
+        lent.make_whole();
+        drop(this.lent.replace(Some(lent)));
+    } else {
+        lent.give_back(py);
+    }
 }
 
 fn buffer_updated(py: Python<'_>, this: This<'_, SSLProtocol>, args: Args<'_>) -> Result<()> {
@@ -103,7 +120,7 @@ pub(crate) fn filled(py: Python<'_>, this: This<'_, SSLProtocol>, length: usize)
         }
         _ => Ok(()),
     };
-    lent.give_back(py);
+    give_back(py, this, lent);
     fed?;
     if this.ended.get() {
         return Ok(());

@@ -5,6 +5,7 @@
 //! * A buffer is in the pool or lent to one connection, never both. So a connection may hold one across a release of the
 //!   GIL, while loops in other threads take theirs.
 //! * What is in a buffer means nothing once it is given back.
+//! * A buffer that Python has a view of is never lent to another connection.
 
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
@@ -22,6 +23,8 @@ static POOL: GilCell<Vec<Lent>> = GilCell::new(Vec::new());
 pub(super) struct Lent {
     buffer: Owned,
     view: Owned,
+    /// Whether Python has the view, and may keep it: then the buffer stays with its connection.
+    pub(super) is_shown: bool,
 }
 
 impl Lent {
@@ -34,14 +37,19 @@ impl Lent {
         }
         let buffer = buffer::make(py)?;
         let view = PyMemoryView::from(&buffer.any(py).to_owned())?.into_any().into();
-        Ok(Self { buffer, view })
+        Ok(Self { buffer, view, is_shown: false })
+    }
+
+    /// Has its window show all of it again.
+    pub(super) fn make_whole(&self) {
+        self.memory().lend(0, CAPACITY);
     }
 
     /// Gives it back.
     pub(super) fn give_back(self, py: Python<'_>) {
-        self.memory().lend(0, CAPACITY);
+        self.make_whole();
         let mut pool = POOL.borrow(py);
-        let superfluous = if pool.len() < KEPT {
+        let superfluous = if pool.len() < KEPT && !self.is_shown {
             pool.push(self);
             None
         } else {
@@ -56,9 +64,10 @@ impl Lent {
         &self.buffer
     }
 
-    /// The view of all of it.
-    pub(super) fn view(&self) -> &Owned {
-        &self.view
+    /// The view of all of it, for Python.
+    pub(super) fn show(&mut self) -> Owned {
+        self.is_shown = true;
+        self.view.clone()
     }
 
     /// The memory.

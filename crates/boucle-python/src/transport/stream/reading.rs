@@ -210,7 +210,10 @@ fn fill_buffer(
         return match tls::lower::fill(py, tls, |memory| receive_into(this, watcher, memory)) {
             Ok(Ok(Outcome::Done(0))) => at_eof(py, core, this, protocol),
             Ok(Ok(Outcome::Done(count))) => updated(py, this, tls::lower::filled(py, tls, count)),
-            Ok(other) => nothing_read(py, this, watcher, other),
+            Ok(other) => {
+                tls::lower::unfilled(py, tls);
+                nothing_read(py, this, watcher, other)
+            }
             Err(raised) => check::<()>(py, this, Err(raised), "Fatal error: protocol.get_buffer() call failed."),
         };
     }
