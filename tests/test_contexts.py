@@ -12,6 +12,7 @@ import sys
 import threading
 import weakref
 
+import greenlet
 import pytest
 
 from boucle import _boucle
@@ -360,6 +361,78 @@ class TestTasks:
         run_turns(loop)
         other.close()
         assert seen == ["inner", "outer"]
+
+
+class TestGreenlets:
+    """Code of SQLAlchemy's kind, which leaves a step in the middle and changes the context that it is in."""
+
+    def test_one_that_awaits_shares_the_context_of_its_task(self, loop):
+        async def work(number):
+            task = greenlet.getcurrent()
+
+            def synchronous():
+                VARIABLE.set(number)
+                seen = []
+                for _ in range(3):
+                    task.switch(asyncio.sleep(0))
+                    seen.append(VARIABLE.get())
+                return seen
+
+            inner = greenlet.greenlet(synchronous)
+            inner.gr_context = task.gr_context
+            result = inner.switch()
+            while not inner.dead:
+                await result
+                result = inner.switch()
+            return result, VARIABLE.get()
+
+        async def program():
+            return await asyncio.gather(*(work(number) for number in range(4)))
+
+        assert run(loop, program) == [([number] * 3, number) for number in range(4)]
+
+    def test_a_context_that_cannot_be_left_troubles_nobody_else(self, loop):
+        seen, reports = [], []
+        former = loop._exception_handler
+
+        def leave_in_another_context():
+            this = greenlet.getcurrent()
+            VARIABLE.set("lost")
+
+            def exchange():
+                this.gr_context = contextvars.Context()
+                this.switch()
+
+            greenlet.greenlet(exchange).switch()
+
+        def serve():
+            for _ in range(3):
+                loop.call_soon(leave_in_another_context)
+                loop.call_soon(lambda: seen.append(VARIABLE.get()))
+            run_turns(loop)
+
+        loop.set_exception_handler(lambda loop, context: reports.append(str(context["exception"])))
+        contextvars.Context().run(greenlet.greenlet(serve).switch)
+        loop.set_exception_handler(former)
+        loop.call_soon(lambda: seen.append(VARIABLE.get()))
+        run_turns(loop)
+        assert seen == ["unset"] * 4
+        assert all("cannot exit context" in report for report in reports)
+
+
+def test_a_context_that_the_collector_shows_is_used_by_who_found_it(loop):
+    async def program():
+        VARIABLE.set("here")
+        loop.call_soon(VARIABLE.set, "there")
+        await asyncio.sleep(0)
+        return VARIABLE.get()
+
+    run(loop, program)
+    for context in [found for found in gc.get_objects() if type(found) is contextvars.Context and not found]:
+        other = type(loop)()
+        assert context.run(run, other, program) == "here"
+        other.close()
+        assert VARIABLE not in context
 
 
 def test_loops_in_threads_do_not_share_variables(loop):

@@ -85,3 +85,20 @@ print(len(seen) > 2)
 """
     result = run_python("-c", program)
     assert (result.stdout, result.stderr) == ("True\n", "")
+
+
+def test_a_buffer_that_a_program_has_seen_belongs_to_its_connection(loop):
+    async def main():
+        server, client = await connect(loop, Echo, Recorder)
+        view = client.transport._ssl_protocol.get_buffer(-1)
+        for text in (b"one", b"two"):
+            client.transport.write(text)
+            await client.until(lambda text=text: client.data.endswith(text))
+        others, other = await connect(loop, Echo, Recorder)
+        other.transport.write(b"the other's secret")
+        await other.until(lambda: len(other.data) == 18)
+        assert b"secret" not in bytes(view)
+        await close(client, server)
+        await close(other, others)
+
+    run(loop, main())
