@@ -8,6 +8,8 @@ import weakref
 
 import pytest
 
+from conftest import run_python
+
 
 def callback(*args):
     pass
@@ -132,3 +134,25 @@ def test_handles_that_others_made_run_too(loop):
 def test_they_are_made_by_loops_only(own_loop):
     with pytest.raises(TypeError):
         type(own_loop.call_soon(callback))()
+
+
+@pytest.mark.parametrize("drop", ["loop._ready.append(handle); loop._ready.clear()", "loop.close()"])
+def test_one_that_is_dropped_while_it_runs_keeps_what_it_runs(drop):
+    program = f"""
+import boucle
+
+loop = boucle.new_event_loop()
+
+def items():
+    for number in range(1000):
+        if number == 20:
+            {drop}
+        yield bytes(40)
+
+handle = loop.call_soon([].extend, items())
+handle._run()
+loop.close()
+assert handle._callback is None
+"""
+    finished = run_python("-c", program, PYTHONMALLOC="debug")
+    assert (finished.stderr, finished.returncode) == ("", 0)

@@ -250,6 +250,15 @@ impl Handle {
         }
     }
 
+    /// Its loop has dropped it: it lets go of everything, at once or when it has run.
+    pub(crate) fn abandon(&self) {
+        if self.running.get() {
+            self.repeats.set(false);
+        } else {
+            self.release();
+        }
+    }
+
     /// What debug mode has kept.
     fn debug_info(&self) -> DebugInfo {
         let info = self.debug.take();

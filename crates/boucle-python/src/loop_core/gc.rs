@@ -45,7 +45,7 @@ pub(super) fn release_handles<'a>(items: impl Iterator<Item = &'a Owned>) {
     for item in items {
         handle::set_key(item, None);
         if let Some(handle) = handle::native(item) {
-            handle.release();
+            handle.abandon();
         }
     }
 }
