@@ -206,6 +206,17 @@ pub(crate) fn native(object: &Owned) -> Option<This<'_, Handle>> {
     })
 }
 
+/// The same for what the loop has taken out of its queue: a timer handle is in the timers no longer.
+#[inline]
+pub(crate) fn taken(object: &Owned) -> Option<This<'_, Handle>> {
+    This::exactly(object).or_else(|| {
+        let timer = This::<TimerHandle>::exactly(object)?;
+        timer.key.set(None);
+        // SAFETY: a timer handle is `repr(C)` and begins with a handle.
+        Some(unsafe { timer.base() })
+    })
+}
+
 /// Notes where in its loop's timers a timer handle is.
 pub(crate) fn set_key(object: &Owned, key: Option<TimerKey>) {
     if let Some(timer) = This::<TimerHandle>::exactly(object) {
@@ -296,7 +307,7 @@ pub(crate) fn run_and_keep(py: Python<'_>, this: This<'_, Handle>) -> Result<()>
         result = report_failure(py, this);
     }
     this.running.set(outer);
-    if this.awaited.take() {
+    if cfg!(Py_3_14) && this.awaited.take() {
         rendezvous::announce();
     }
     result

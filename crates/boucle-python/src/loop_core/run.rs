@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 use pyo3::{ffi, intern};
 
 use super::{CurrentTask, Item, LoopCore, forking, outbox, source, tasks};
+use crate::handle::Handle;
 use crate::raw::call::check_signals;
 use crate::raw::guard::afterwards;
 use crate::raw::{Args, Owned, Raised, Result, This, gil, method};
@@ -63,7 +64,7 @@ fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
         };
         afterwards(py, result, || forget_current(py, this))
     });
-    this.current.set(None);
+    this.current.set(WokenBy::UNKNOWN);
     if let Some(ring) = this.ring.take() {
         watchdog::loop_ends(py, &ring);
     }
@@ -190,12 +191,14 @@ fn run_batch(
             leave_step(this);
             return Err(forking::refusal(&this));
         }
-        let next = this.turn.borrow_mut().pop();
-        let Some(ready) = next else { break };
-        let Ready { item, since, woken_by } = ready;
+        let (next, left) = {
+            let mut turn = this.turn.borrow_mut();
+            (turn.pop(), turn.ready_len())
+        };
+        let Some(Ready { item, since, woken_by }) = next else { break };
         this.step_start.set(Some(if ring.is_some() { start } else { Stamp::now() }));
         if let Some(task) = task::native(&item) {
-            let result = run_task(py, this, task, &item, ring, (&mut start, since, woken_by));
+            let result = run_task(py, this, task, &item, ring, (&mut start, since, woken_by, left));
             this.steps.set(this.steps.get() + 1);
             if result.is_err() {
                 leave_step(this);
@@ -204,25 +207,25 @@ fn run_batch(
             continue;
         }
         forget_current(py, this)?;
-        let native = handle::native(&item);
+        let native = handle::taken(&item);
+        let watcher = if native.is_some() { None } else { source::native(&item) };
         let cancelled = match native {
             Some(handle) => handle.is_cancelled(),
-            None => source::native(&item).is_none() && imports::is_cancelled(py, &item)?,
+            None => watcher.is_none() && imports::is_cancelled(py, &item)?,
         };
-        handle::set_key(&item, None);
         if cancelled {
             continue;
         }
         let result = match ring {
-            None => run_item(py, this, &item),
+            None => run_item(py, this, native, &item),
             Some(ring) => {
-                let witness = match source::native(&item) {
+                let witness = match watcher {
                     Some(watcher) => Witness::Callback(source::code(py, watcher)),
                     None => Witness::of(py, native, &item),
                 };
-                ring.live.begin(start, witness.actor(), this.turn.borrow().ready_len());
-                this.current.set(Some(WokenBy::step(ring.ring.head())));
-                let result = run_item(py, this, &item);
+                ring.live.begin(start, witness.actor(), left);
+                this.current.set(WokenBy::step(ring.ring.head()));
+                let result = run_item(py, this, native, &item);
                 let (actor, code, whereabouts) = witness.after(py);
                 let end = Stamp::now();
                 ring.write(&Returned { times: Times { start, end, since }, actor, woken_by, code, whereabouts });
@@ -246,7 +249,7 @@ fn run_batch(
 
 /// No step runs any more.
 fn leave_step(this: This<'_, LoopCore>) {
-    this.current.set(None);
+    this.current.set(WokenBy::UNKNOWN);
     this.step_start.set(None);
 }
 
@@ -264,13 +267,17 @@ fn release_current(py: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
 /// Leaves nothing of the queued tasks that have stepped: other code is about to run, which may enter a task of its own.
 #[inline]
 fn forget_current(py: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
-    if this.current_task.replace(CurrentTask::Absent) != CurrentTask::Absent {
-        current::forget(py, &this.to_owned())?;
-    }
-    Ok(())
+    if this.current_task.get() == CurrentTask::Absent { Ok(()) } else { forget_present(py, this) }
 }
 
-/// Runs a queued task's step and writes it down. `times` are when it starts, since when it was ready, and why.
+#[inline(never)]
+fn forget_present(py: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
+    this.current_task.set(CurrentTask::Absent);
+    current::forget(py, &this.to_owned())
+}
+
+/// Runs a queued task's step and writes it down. `ready` says when it starts, since when it was ready, why, and how many
+/// items are left.
 #[inline]
 fn run_task(
     py: Python<'_>,
@@ -278,13 +285,13 @@ fn run_task(
     task: This<'_, Task>,
     item: &Item,
     ring: Option<&Arc<rings::ThreadRing>>,
-    times: (&mut Stamp, Stamp, WokenBy),
+    ready: (&mut Stamp, Stamp, WokenBy, usize),
 ) -> Result<()> {
     let Some(ring) = ring else { return outbox::after_step(py, this, step_task(py, this, task, item)) };
-    let (start, since, woken_by) = times;
+    let (start, since, woken_by, left) = ready;
     let (actor, first) = witness::meet(py, task);
-    ring.live.begin(*start, actor, this.turn.borrow().ready_len());
-    this.current.set(Some(WokenBy::step(ring.ring.head())));
+    ring.live.begin(*start, actor, left);
+    this.current.set(WokenBy::step(ring.ring.head()));
     let result = outbox::after_step(py, this, step_task(py, this, task, item));
     let (code, whereabouts) = witness::left_task(py, task);
     let end = Stamp::now();
@@ -327,12 +334,13 @@ fn report_failure(py: Python<'_>, this: This<'_, LoopCore>, task: This<'_, Task>
     Ok(())
 }
 
+/// Runs what is no task of ours. `native` is the item, if it is one of our handles.
 #[inline]
-fn run_item(py: Python<'_>, this: This<'_, LoopCore>, item: &Item) -> Result<()> {
+fn run_item(py: Python<'_>, this: This<'_, LoopCore>, native: Option<This<'_, Handle>>, item: &Item) -> Result<()> {
     if this.debug() {
         return run_watched(py, this, item);
     }
-    let Some(handle) = handle::native(item) else { return run_foreign(py, this, item) };
+    let Some(handle) = native else { return run_foreign(py, this, item) };
     let result = outbox::after_step(py, this, handle::run_and_keep(py, handle));
     // A handle that nobody else holds is about to go, with what it holds.
     if !item.is_unique() {

@@ -157,11 +157,11 @@ pub(crate) fn check_signals(_: Python<'_>) -> Result<()> {
     if unsafe { ffi::PyErr_CheckSignals() } < 0 { Err(Raised) } else { Ok(()) }
 }
 
-/// The identity of this thread, as `threading.get_ident()` gives it.
+/// The identity of this thread, as `threading.get_ident()` gives it: that of POSIX, which the interpreter asks for as well.
 #[inline]
 pub(crate) fn thread_ident() -> u64 {
     // SAFETY: no condition.
-    unsafe { ffi::PyThread_get_thread_ident() }
+    unsafe { libc::pthread_self() as u64 }
 }
 
 /// Raises an exception, as a `raise` statement does: with the one that is being handled as its context.

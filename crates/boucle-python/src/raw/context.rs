@@ -213,7 +213,10 @@ impl ContextCell {
             let list: *mut ffi::PyObject = *object.byte_add(WEAK_REFERENCES_AT).cast();
             ffi::Py_REFCNT(object) == 1 && list.is_null()
         };
-        let Some(empty) = NonNull::new(EMPTY.load(Ordering::Relaxed)).filter(|_| is_ours) else { return };
+        if !is_ours {
+            return;
+        }
+        let Some(empty) = NonNull::new(EMPTY.load(Ordering::Relaxed)) else { return };
         // SAFETY: a reference for ever.
         let mapping = exchange_mapping(object, unsafe { Owned::from_borrowed(empty) });
         self.0.set(mapping.into_ptr().expose_provenance());
