@@ -172,9 +172,15 @@ pub(crate) fn origin(file: &str) -> Origin {
 /// hand.
 #[inline]
 pub(crate) fn code(py: Python<'_>, code: NonNull<ffi::PyObject>, runs_it: Option<&Bound<'_, PyAny>>) -> (u32, Origin) {
-    let address = code.as_ptr() as usize;
+    cached(py, code.as_ptr()).unwrap_or_else(|| look_up_code(py, code, runs_it))
+}
+
+/// The number of a code object that was looked up lately, and whose it is. It runs no Python.
+#[inline]
+pub(crate) fn cached(py: Python<'_>, code: *mut ffi::PyObject) -> Option<(u32, Origin)> {
+    let address = code as usize;
     let (cached, number, origin) = get(py).borrow(py).cached_codes[cache_slot(address)];
-    if cached == address { (number, origin) } else { look_up_code(py, code, runs_it) }
+    (cached == address).then_some((number, origin))
 }
 
 /// Code objects are aligned to 16 bytes.

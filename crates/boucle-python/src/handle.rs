@@ -120,7 +120,8 @@ pub(crate) struct Callback<'a, I> {
 
 impl<'a, I: ExactSizeIterator<Item = Arg<'a>>> Callback<'a, I> {
     /// What a handle is made of; what can fail has been done by then.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "the parts stay in registers until they are written to their place")]
+    #[inline(always)]
     fn prepare(self, py: Python<'_>, owner: This<'_, LoopCore>) -> Result<Prepared> {
         let context = match self.context {
             Some(context) => context,

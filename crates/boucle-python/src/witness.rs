@@ -17,7 +17,7 @@ use crate::frames;
 use crate::handle::Handle;
 use crate::raw::call::bound_method;
 use crate::raw::guard::discard;
-use crate::raw::{Owned, This};
+use crate::raw::{ObjectCell, Owned, This};
 use crate::task::{self, Task};
 use crate::watchdog::annotations;
 
@@ -33,6 +33,9 @@ impl Witness {
     /// Who runs when this item does. `handle` is the item, if it is one of our handles.
     #[inline]
     pub(crate) fn of(py: Python<'_>, handle: Option<This<'_, Handle>>, item: &Owned) -> Self {
+        if let Some(number) = handle.and_then(|handle| known_function(py, handle.callback())) {
+            return Self::Callback(number);
+        }
         let callback = match handle {
             Some(handle) => handle.callback().get(),
             None => item.any(py).getattr(intern!(py, "_callback")).ok().map(Into::into),
@@ -40,7 +43,6 @@ impl Witness {
         callback.map_or(Self::Callback(UNKNOWN_CODE), |callback| Self::of_callback(py, &callback))
     }
 
-    #[inline]
     fn of_callback(py: Python<'_>, callback: &Owned) -> Self {
         let class = callback.type_ptr();
         if class == &raw mut ffi::PyFunction_Type {
@@ -173,6 +175,20 @@ impl Witness {
             }
         }
     }
+}
+
+/// The number of a callback, if it is a Python function whose code was looked up lately. It runs no Python, so the cell may
+/// lend what it holds.
+#[inline]
+fn known_function(py: Python<'_>, callback: &ObjectCell) -> Option<u32> {
+    let function = NonNull::new(callback.as_ptr())?;
+    // SAFETY: the cell holds a reference, so the object is alive.
+    if unsafe { ffi::Py_TYPE(function.as_ptr()) } != &raw mut ffi::PyFunction_Type {
+        return None;
+    }
+    // SAFETY: a Python function, by its type.
+    let code = unsafe { (*function.cast::<ffi::PyFunctionObject>().as_ptr()).func_code };
+    directory::cached(py, code).map(|(number, _)| number | CALLBACK)
 }
 
 /// The number of what an object's method runs, with the mark of a callback.
