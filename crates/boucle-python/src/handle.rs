@@ -246,7 +246,6 @@ impl Handle {
     }
 
     /// Lets go of everything that could be part of a cycle.
-    #[inline]
     pub(crate) fn release(&self) {
         // First out, then dropped: dropping may run Python that looks at this handle.
         let content = (self.callback.take(), self.args.take(), self.context.take(), self.owner.take());
@@ -254,7 +253,6 @@ impl Handle {
     }
 
     /// Lets go of a callback that has run, unless it will run again or is still running further out.
-    #[inline]
     pub(crate) fn finish(&self) {
         if !self.running.get() && (!self.repeats.get() || self.cancelled.get()) {
             self.release();
@@ -294,7 +292,8 @@ pub(crate) fn run(py: Python<'_>, this: This<'_, Handle>) -> Result<()> {
 
 /// Runs the callback, as asyncio's `Handle._run` does: an exception goes to the loop's exception handler, but
 /// `KeyboardInterrupt` and `SystemExit` are raised. The caller calls [`Handle::finish`] afterwards.
-#[inline]
+#[expect(clippy::inline_always, reason = "a call would cost a sixth of it")]
+#[inline(always)]
 pub(crate) fn run_and_keep(py: Python<'_>, this: This<'_, Handle>) -> Result<()> {
     if this.callback.is_empty() {
         return Ok(());

@@ -335,18 +335,22 @@ fn report_failure(py: Python<'_>, this: This<'_, LoopCore>, task: This<'_, Task>
 }
 
 /// Runs what is no task of ours. `native` is the item, if it is one of our handles.
-#[inline]
+#[expect(clippy::inline_always, reason = "a call would cost a fifth of it")]
+#[inline(always)]
 fn run_item(py: Python<'_>, this: This<'_, LoopCore>, native: Option<This<'_, Handle>>, item: &Item) -> Result<()> {
-    if this.debug() {
-        return run_watched(py, this, item);
-    }
-    let Some(handle) = native else { return run_foreign(py, this, item) };
+    let Some(handle) = native.filter(|_| !this.debug()) else { return run_unusual(py, this, item) };
     let result = outbox::after_step(py, this, handle::run_and_keep(py, handle));
     // A handle that nobody else holds is about to go, with what it holds.
     if !item.is_unique() {
         handle.finish();
     }
     result
+}
+
+/// Runs what is no task in debug mode, and otherwise what is no handle of ours either.
+#[inline(never)]
+fn run_unusual(py: Python<'_>, this: This<'_, LoopCore>, item: &Item) -> Result<()> {
+    if this.debug() { run_watched(py, this, item) } else { run_foreign(py, this, item) }
 }
 
 /// Runs what is neither a task nor a handle of ours: a watcher, or a handle that inherited code made.

@@ -170,7 +170,11 @@ impl ContextCell {
 
     /// Does `work` inside of it, as `Context.run` does: what it sets stays set. Raises where it was entered already, and
     /// what the work raises. An object that was lent for it stays here until [`ContextCell::give_back`].
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "what is called inside is inlined as well: a step of a handle is one function"
+    )]
+    #[inline(always)]
     pub(crate) fn run<R>(&self, py: Python<'_>, work: impl FnOnce() -> Result<R>) -> Result<R> {
         if is_mapping(self.as_ptr()) {
             self.lend(py)?;
