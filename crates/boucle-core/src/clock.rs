@@ -35,7 +35,10 @@ impl Tick {
     /// The first tick at which `seconds` is not in the future. Rounds up: firing late is fine, firing early is not.
     /// Saturates; NaN is the past, as in a comparison that never holds.
     pub fn at_or_after(seconds: f64) -> Self {
-        Self((seconds * 1e9).ceil() as i64)
+        let nanoseconds = seconds * 1e9;
+        let whole = nanoseconds as i64;
+        // Not `ceil`, which is a call on processors that this is compiled for.
+        Self(whole.saturating_add(i64::from((whole as f64) < nanoseconds)))
     }
 
     /// Seconds, as `time.monotonic()` gives them.
