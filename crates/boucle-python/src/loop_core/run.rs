@@ -81,7 +81,8 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
         let now = if turn.has_timers() { Tick::now() } else { Tick::default() };
         (turn.begin(now, this.stopping.get() || has_left_over, watching), now)
     };
-    let mut events = this.events.take();
+    // A turn that does not enter the kernel leaves the list where it is.
+    let mut events = None;
     let (mut stamp, mut slept) = (this.last_end.get(), 0);
     let turns = this.turns.get() + 1;
     this.turns.set(turns);
@@ -94,14 +95,14 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
     match wait {
         Wait::Skip => {}
         Wait::Poll => {
-            wait_for_events(py, this, ring, Duration::ZERO, &mut events)?;
+            wait_for_events(py, this, ring, Duration::ZERO, events.insert(this.events.take()))?;
             stamp = Stamp::now();
         }
         Wait::Sleep(time) => {
             if let Some(ring) = ring {
                 ring.live.fall_asleep();
             }
-            let outcome = wait_for_events(py, this, ring, time, &mut events);
+            let outcome = wait_for_events(py, this, ring, time, events.insert(this.events.take()));
             if let Some(ring) = ring {
                 ring.live.wake_up();
                 watchdog::loop_passes(py);
@@ -114,8 +115,13 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
     if let Some(ring) = ring {
         ring.tally.turn(stamp.since(this.last_end.get()), slept);
     }
-    this.turn.borrow_mut().collect(now, stamp, scale, events.drain(..));
-    this.events.replace(events);
+    match events {
+        None => this.turn.borrow_mut().collect(now, stamp, scale, []),
+        Some(mut events) => {
+            this.turn.borrow_mut().collect(now, stamp, scale, events.drain(..));
+            this.events.replace(events);
+        }
+    }
     // Everything the kernel reported is queued by now: an exception of a signal handler loses nothing.
     if looks_around {
         loosen_grip(py, this, scale);
