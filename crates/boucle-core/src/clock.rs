@@ -35,7 +35,10 @@ impl Tick {
     /// The first tick at which `seconds` is not in the future. Rounds up: firing late is fine, firing early is not.
     /// Saturates; NaN is the past, as in a comparison that never holds.
     pub fn at_or_after(seconds: f64) -> Self {
-        Self((seconds * 1e9).ceil() as i64)
+        let nanoseconds = seconds * 1e9;
+        let whole = nanoseconds as i64;
+        // Not `ceil`, which is a call on processors that this is compiled for.
+        Self(whole.saturating_add(i64::from((whole as f64) < nanoseconds)))
     }
 
     /// Seconds, as `time.monotonic()` gives them.
@@ -102,26 +105,25 @@ impl Stamp {
 fn has_invariant_counter() -> bool {
     use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 
-    // 0 is unknown, 1 no, 2 yes. A plain load on the hot path; asking the processor traps to the hypervisor.
-    static ANSWER: AtomicU8 = AtomicU8::new(0);
+    const UNKNOWN: u8 = 0;
+    const NO: u8 = 1;
+    const YES: u8 = 2;
+    // A plain load and one comparison on the hot path; asking the processor traps to the hypervisor.
+    static ANSWER: AtomicU8 = AtomicU8::new(UNKNOWN);
 
     #[cold]
-    fn ask() -> u8 {
+    fn ask() -> bool {
         use core::arch::x86_64::__cpuid;
         const ADVANCED_POWER_MANAGEMENT: u32 = 0x8000_0007;
         const INVARIANT_TSC: u32 = 1 << 8;
         let known = __cpuid(0x8000_0000).eax >= ADVANCED_POWER_MANAGEMENT;
         let invariant = known && __cpuid(ADVANCED_POWER_MANAGEMENT).edx & INVARIANT_TSC != 0;
-        let answer = 1 + u8::from(invariant);
-        ANSWER.store(answer, Relaxed);
-        answer
+        ANSWER.store(if invariant { YES } else { NO }, Relaxed);
+        invariant
     }
 
-    let answer = match ANSWER.load(Relaxed) {
-        0 => ask(),
-        known => known,
-    };
-    answer == 2
+    let answer = ANSWER.load(Relaxed);
+    answer == YES || (answer == UNKNOWN && ask())
 }
 
 /// Both clocks, read at the same moment.

@@ -61,7 +61,6 @@ struct Code {
     /// What its address stands for, held so that the address stays its own.
     #[expect(dead_code, reason = "held, not read")]
     object: Owned,
-    /// Whether it is how asyncio's pure-Python task steps or wakes up.
     steps_a_task: bool,
 }
 
@@ -76,15 +75,29 @@ struct LiveTask {
 /// How many codes can be looked up by their address alone.
 const CACHED_CODES: usize = 256;
 
-/// A code that was looked up: its address, its number and whose it is.
-type CachedCode = (usize, u32, Origin);
+/// What is known of code that has a number.
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) number: u32,
+    origin: Origin,
+    /// Whether it is how asyncio's pure-Python task steps or wakes up.
+    pub(crate) steps_a_task: bool,
+}
+
+impl Known {
+    /// What is known of code without a number.
+    const NOTHING: Self = Self { number: UNKNOWN_CODE, origin: Origin::Library, steps_a_task: false };
+}
+
+/// A code that was looked up, by its address.
+type CachedCode = (usize, Known);
 
 /// How objects are found, and who writes their descriptions.
 struct Directory {
     /// The code that was looked up last, of all that share the low bits of its address: half the price of the map.
     cached_codes: Box<[CachedCode; CACHED_CODES]>,
     codes: HashMap<u32, Code>,
-    codes_by_address: ByAddress<(u32, Origin)>,
+    codes_by_address: ByAddress<Known>,
     live_tasks: ByAddress<LiveTask>,
     writer: Writer,
 }
@@ -92,7 +105,7 @@ struct Directory {
 impl Default for Directory {
     fn default() -> Self {
         Self {
-            cached_codes: Box::new([(0, UNKNOWN_CODE, Origin::Library); CACHED_CODES]),
+            cached_codes: Box::new([(0, Known::NOTHING); CACHED_CODES]),
             codes: HashMap::new(),
             codes_by_address: ByAddress::default(),
             live_tasks: ByAddress::default(),
@@ -173,9 +186,16 @@ pub(crate) fn origin(file: &str) -> Origin {
 /// hand.
 #[inline]
 pub(crate) fn code(py: Python<'_>, code: NonNull<ffi::PyObject>, runs_it: Option<&Bound<'_, PyAny>>) -> (u32, Origin) {
-    let address = code.as_ptr() as usize;
-    let (cached, number, origin) = get(py).borrow(py).cached_codes[cache_slot(address)];
-    if cached == address { (number, origin) } else { look_up_code(py, code, runs_it) }
+    let known = cached(py, code.as_ptr()).unwrap_or_else(|| look_up_code(py, code, runs_it));
+    (known.number, known.origin)
+}
+
+/// What is known of a code object, if it was looked up lately. It runs no Python.
+#[inline]
+pub(crate) fn cached(py: Python<'_>, code: *mut ffi::PyObject) -> Option<Known> {
+    let address = code as usize;
+    let (cached, known) = get(py).borrow(py).cached_codes[cache_slot(address)];
+    (cached == address).then_some(known)
 }
 
 /// Code objects are aligned to 16 bytes.
@@ -185,32 +205,32 @@ fn cache_slot(address: usize) -> usize {
 }
 
 #[cold]
-fn look_up_code(py: Python<'_>, code: NonNull<ffi::PyObject>, runs_it: Option<&Bound<'_, PyAny>>) -> (u32, Origin) {
+fn look_up_code(py: Python<'_>, code: NonNull<ffi::PyObject>, runs_it: Option<&Bound<'_, PyAny>>) -> Known {
     let address = code.as_ptr() as usize;
     let known = get(py).borrow(py).codes_by_address.get(&address).copied();
-    let (number, origin) = known.unwrap_or_else(|| {
+    let known = known.unwrap_or_else(|| {
         // SAFETY: the caller borrows a code object that is alive.
         let object = unsafe { Owned::from_borrowed(code) };
         let description = describe_code(&object.any(py), runs_it);
         enter(py, address, object, description)
     });
     // A code without a number is not held, so its address may become another's.
-    if number != UNKNOWN_CODE {
-        get(py).borrow(py).cached_codes[cache_slot(address)] = (address, number, origin);
+    if known.number != UNKNOWN_CODE {
+        get(py).borrow(py).cached_codes[cache_slot(address)] = (address, known);
     }
-    (number, origin)
+    known
 }
 
 /// The number of something that can be called and has no code object. `key` is an address that stands for it, and that
 /// `object` keeps.
 pub(crate) fn callable(py: Python<'_>, key: usize, object: &Owned, callable: &Bound<'_, PyAny>) -> u32 {
     let known = get(py).borrow(py).codes_by_address.get(&key).copied();
-    known.unwrap_or_else(|| enter(py, key, object.clone(), describe_callable(callable))).0
+    known.unwrap_or_else(|| enter(py, key, object.clone(), describe_callable(callable))).number
 }
 
 #[cold]
-fn enter(py: Python<'_>, key: usize, object: Owned, description: PyResult<Description>) -> (u32, Origin) {
-    let Ok(description) = description else { return (UNKNOWN_CODE, Origin::Library) };
+fn enter(py: Python<'_>, key: usize, object: Owned, description: PyResult<Description>) -> Known {
+    let Ok(description) = description else { return Known::NOTHING };
     let origin = origin(&description.file);
     let Description { name, file, first_line, lines } = description;
     let steps_a_task = file.ends_with("/asyncio/tasks.py") && (name.ends_with("__step") || name.ends_with("__wakeup"));
@@ -219,11 +239,12 @@ fn enter(py: Python<'_>, key: usize, object: Owned, description: PyResult<Descri
     let lines = lines.as_deref().map(|table| (LINES, table));
     let mut directory = get(py).borrow(py);
     let number = directory.writer.enter(&NewCode { name: &name, file: &file, first_line, origin, lines, shuts_down });
+    let known = Known { number, origin, steps_a_task };
     if number != UNKNOWN_CODE {
         directory.codes.insert(number, Code { object, steps_a_task });
-        directory.codes_by_address.insert(key, (number, origin));
+        directory.codes_by_address.insert(key, known);
     }
-    (number, origin)
+    known
 }
 
 /// Whether this is the code with which asyncio's pure-Python task steps or wakes up.

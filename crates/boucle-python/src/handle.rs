@@ -121,7 +121,8 @@ pub(crate) struct Callback<'a, I> {
 
 impl<'a, I: ExactSizeIterator<Item = Arg<'a>>> Callback<'a, I> {
     /// What a handle is made of; what can fail has been done by then.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "the parts stay in registers until they are written to their place")]
+    #[inline(always)]
     fn prepare(self, py: Python<'_>, owner: This<'_, LoopCore>) -> Result<Prepared> {
         let context = match self.context {
             Some(context) => context,
@@ -207,6 +208,17 @@ pub(crate) fn native(object: &Owned) -> Option<This<'_, Handle>> {
     })
 }
 
+/// The same for what the loop has taken out of its queue: a timer handle is in the timers no longer.
+#[inline]
+pub(crate) fn taken(object: &Owned) -> Option<This<'_, Handle>> {
+    This::exactly(object).or_else(|| {
+        let timer = This::<TimerHandle>::exactly(object)?;
+        timer.key.set(None);
+        // SAFETY: a timer handle is `repr(C)` and begins with a handle.
+        Some(unsafe { timer.base() })
+    })
+}
+
 /// Notes where in its loop's timers a timer handle is.
 pub(crate) fn set_key(object: &Owned, key: Option<TimerKey>) {
     if let Some(timer) = This::<TimerHandle>::exactly(object) {
@@ -235,7 +247,6 @@ impl Handle {
     }
 
     /// Lets go of everything that could be part of a cycle.
-    #[inline]
     pub(crate) fn release(&self) {
         // First out, then dropped: dropping may run Python that looks at this handle.
         let content = (self.callback.take(), self.args.take(), self.context.take(), self.owner.take());
@@ -243,7 +254,6 @@ impl Handle {
     }
 
     /// Lets go of a callback that has run, unless it will run again or is still running further out.
-    #[inline]
     pub(crate) fn finish(&self) {
         if !self.running.get() && (!self.repeats.get() || self.cancelled.get()) {
             self.release();
@@ -292,7 +302,8 @@ pub(crate) fn run(py: Python<'_>, this: This<'_, Handle>) -> Result<()> {
 
 /// Runs the callback, as asyncio's `Handle._run` does: an exception goes to the loop's exception handler, but
 /// `KeyboardInterrupt` and `SystemExit` are raised. The caller calls [`Handle::finish`] afterwards.
-#[inline]
+#[expect(clippy::inline_always, reason = "a call would cost a sixth of it")]
+#[inline(always)]
 pub(crate) fn run_and_keep(py: Python<'_>, this: This<'_, Handle>) -> Result<()> {
     if this.callback.is_empty() {
         return Ok(());
@@ -309,7 +320,7 @@ pub(crate) fn run_and_keep(py: Python<'_>, this: This<'_, Handle>) -> Result<()>
         result = report_failure(py, this);
     }
     this.running.set(outer);
-    if this.awaited.take() {
+    if cfg!(Py_3_14) && this.awaited.take() {
         rendezvous::announce();
     }
     result

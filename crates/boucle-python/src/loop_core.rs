@@ -92,8 +92,8 @@ pub(crate) struct LoopCore {
     debug: Cell<bool>,
     /// Whether a signal has a handler of this loop: then its descriptor is worth a poll.
     handles_signals: Cell<bool>,
-    /// The step that runs: what it schedules was caused by it.
-    current: Cell<Option<WokenBy>>,
+    /// The step that runs: what it schedules was caused by it. Unknown while none does.
+    current: Cell<WokenBy>,
     /// When the step that runs began; nothing while none does.
     step_start: Cell<Option<Stamp>>,
     /// A list for what the kernel reports, empty between two turns: kept, or each turn would allocate one.
@@ -138,7 +138,7 @@ impl Default for LoopCore {
             owner_pid: Cell::new(std::process::id()),
             debug: Cell::default(),
             handles_signals: Cell::default(),
-            current: Cell::default(),
+            current: Cell::new(WokenBy::UNKNOWN),
             step_start: Cell::default(),
             events: RefCell::default(),
             outbox: RefCell::default(),
@@ -275,7 +275,7 @@ impl LoopCore {
     /// What has caused what is scheduled now.
     #[inline]
     fn woken_by(&self) -> WokenBy {
-        self.current.get().unwrap_or(WokenBy::UNKNOWN)
+        self.current.get()
     }
 }
 

@@ -15,9 +15,9 @@ use pyo3::{ffi, intern};
 use crate::directory::{self, CALLBACK, UNKNOWN_CODE};
 use crate::frames;
 use crate::handle::Handle;
-use crate::raw::call::bound_method;
+use crate::raw::call::{bound_method, method_parts};
 use crate::raw::guard::discard;
-use crate::raw::{Owned, This};
+use crate::raw::{ObjectCell, Owned, This};
 use crate::task::{self, Task};
 use crate::watchdog::annotations;
 
@@ -33,6 +33,9 @@ impl Witness {
     /// Who runs when this item does. `handle` is the item, if it is one of our handles.
     #[inline]
     pub(crate) fn of(py: Python<'_>, handle: Option<This<'_, Handle>>, item: &Owned) -> Self {
+        if let Some(number) = handle.and_then(|handle| known(py, handle.callback())) {
+            return Self::Callback(number);
+        }
         let callback = match handle {
             Some(handle) => handle.callback().get(),
             None => item.any(py).getattr(intern!(py, "_callback")).ok().map(Into::into),
@@ -40,7 +43,6 @@ impl Witness {
         callback.map_or(Self::Callback(UNKNOWN_CODE), |callback| Self::of_callback(py, &callback))
     }
 
-    #[inline]
     fn of_callback(py: Python<'_>, callback: &Owned) -> Self {
         let class = callback.type_ptr();
         if class == &raw mut ffi::PyFunction_Type {
@@ -173,6 +175,46 @@ impl Witness {
             }
         }
     }
+}
+
+/// The number of a callback, if it is a Python function, or a method of one, whose code was looked up lately. It runs no
+/// Python, so the cell may lend what it holds.
+#[inline]
+fn known(py: Python<'_>, callback: &ObjectCell) -> Option<u32> {
+    let callback = NonNull::new(callback.as_ptr())?;
+    // SAFETY: the cell holds a reference, so the object is alive.
+    match unsafe { code_of_function(callback) } {
+        Some(code) => directory::cached(py, code).map(|code| code.number | CALLBACK),
+        // SAFETY: the same.
+        None => unsafe { known_method(py, callback) },
+    }
+}
+
+/// The same of a method. One that steps a task stands for the task.
+///
+/// # Safety
+///
+/// The object is alive.
+#[inline(never)]
+unsafe fn known_method(py: Python<'_>, callback: NonNull<ffi::PyObject>) -> Option<u32> {
+    // SAFETY: by this function's contract.
+    let (function, _) = unsafe { method_parts(callback) }?;
+    // SAFETY: the bound method keeps its function alive.
+    let code = directory::cached(py, unsafe { code_of_function(function) }?)?;
+    (!code.steps_a_task).then_some(code.number | CALLBACK)
+}
+
+/// The code of a Python function, borrowed from it; nothing for another object.
+///
+/// # Safety
+///
+/// The object is alive.
+#[inline]
+unsafe fn code_of_function(object: NonNull<ffi::PyObject>) -> Option<*mut ffi::PyObject> {
+    // SAFETY: by this function's contract.
+    let is_function = unsafe { ffi::Py_TYPE(object.as_ptr()) } == &raw mut ffi::PyFunction_Type;
+    // SAFETY: a Python function, by its type.
+    is_function.then(|| unsafe { (*object.cast::<ffi::PyFunctionObject>().as_ptr()).func_code })
 }
 
 /// The number of what an object's method runs, with the mark of a callback.

@@ -90,8 +90,15 @@ impl ThreadRing {
         let (start, duration, waited) = (times.start, times.duration(), times.waited());
         self.ring.write(&RawStep { start, duration, waited, actor, woken_by, code, whereabouts });
         if self.tally.step(&times) {
-            self.tally.starvation(&times, || samples::cause_of(self.number(), self.ring.head() - 1));
+            self.starvation(times);
         }
+    }
+
+    /// Counts what the step that was just written had to do with starvations. It takes the times by value: a reference
+    /// would have each step put together in memory.
+    #[cold]
+    fn starvation(&self, times: Times) {
+        self.tally.starvation(&times, || samples::cause_of(self.number(), self.ring.head() - 1));
     }
 
     /// Its position in [`all`].

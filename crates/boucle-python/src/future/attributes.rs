@@ -74,7 +74,8 @@ fn repr_info(py: Python<'_>, this: This<'_, Future>) -> Result<Owned> {
 }
 
 fn add_done_callback(py: Python<'_>, this: This<'_, Future>, args: Args<'_>) -> Result<()> {
-    let (Some(callback), 1, Some(context)) = (args.get(0), args.count(), args.only_keyword(&imports::get(py).context))
+    let (Some(callback), 1, Some(context)) =
+        (args.get(0), args.count(), args.only_keyword(|| &imports::get(py).context))
     else {
         return Err(
             PyTypeError::new_err("add_done_callback() takes 1 positional argument and a keyword, context").into()
@@ -126,7 +127,7 @@ fn set_exception(py: Python<'_>, this: This<'_, Future>, args: Args<'_>) -> Resu
 
 /// The argument of `cancel(msg=None)`.
 pub(crate) fn cancel_message(py: Python<'_>, args: Args<'_>) -> Result<Option<Owned>> {
-    let keyword = args.only_keyword(&imports::get(py).msg);
+    let keyword = args.only_keyword(|| &imports::get(py).msg);
     match (args.count(), args.get(0), keyword) {
         (0, None, Some(message)) | (1, message, Some(None)) => {
             Ok(message.map(crate::raw::args::Arg::to_owned).filter(|message| !message.is_none()))

@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 use pyo3::{ffi, intern};
 
 use super::{CurrentTask, Item, LoopCore, forking, outbox, source, tasks};
+use crate::handle::Handle;
 use crate::raw::call::check_signals;
 use crate::raw::guard::afterwards;
 use crate::raw::{Args, Owned, Raised, Result, This, gil, method};
@@ -63,7 +64,7 @@ fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
         };
         afterwards(py, result, || forget_current(py, this))
     });
-    this.current.set(None);
+    this.current.set(WokenBy::UNKNOWN);
     if let Some(ring) = this.ring.take() {
         watchdog::loop_ends(py, &ring);
     }
@@ -80,7 +81,8 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
         let now = if turn.has_timers() { Tick::now() } else { Tick::default() };
         (turn.begin(now, this.stopping.get() || has_left_over, watching), now)
     };
-    let mut events = this.events.take();
+    // A turn that does not enter the kernel leaves the list where it is.
+    let mut events = None;
     let (mut stamp, mut slept) = (this.last_end.get(), 0);
     let turns = this.turns.get() + 1;
     this.turns.set(turns);
@@ -93,14 +95,14 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
     match wait {
         Wait::Skip => {}
         Wait::Poll => {
-            wait_for_events(py, this, ring, Duration::ZERO, &mut events)?;
+            wait_for_events(py, this, ring, Duration::ZERO, events.insert(this.events.take()))?;
             stamp = Stamp::now();
         }
         Wait::Sleep(time) => {
             if let Some(ring) = ring {
                 ring.live.fall_asleep();
             }
-            let outcome = wait_for_events(py, this, ring, time, &mut events);
+            let outcome = wait_for_events(py, this, ring, time, events.insert(this.events.take()));
             if let Some(ring) = ring {
                 ring.live.wake_up();
                 watchdog::loop_passes(py);
@@ -113,8 +115,13 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
     if let Some(ring) = ring {
         ring.tally.turn(stamp.since(this.last_end.get()), slept);
     }
-    this.turn.borrow_mut().collect(now, stamp, scale, events.drain(..));
-    this.events.replace(events);
+    match events {
+        None => this.turn.borrow_mut().collect(now, stamp, scale, []),
+        Some(mut events) => {
+            this.turn.borrow_mut().collect(now, stamp, scale, events.drain(..));
+            this.events.replace(events);
+        }
+    }
     // Everything the kernel reported is queued by now: an exception of a signal handler loses nothing.
     if looks_around {
         loosen_grip(py, this, scale);
@@ -190,12 +197,14 @@ fn run_batch(
             leave_step(this);
             return Err(forking::refusal(&this));
         }
-        let next = this.turn.borrow_mut().pop();
-        let Some(ready) = next else { break };
-        let Ready { item, since, woken_by } = ready;
+        let (next, left) = {
+            let mut turn = this.turn.borrow_mut();
+            (turn.pop(), turn.ready_len())
+        };
+        let Some(Ready { item, since, woken_by }) = next else { break };
         this.step_start.set(Some(if ring.is_some() { start } else { Stamp::now() }));
         if let Some(task) = task::native(&item) {
-            let result = run_task(py, this, task, &item, ring, (&mut start, since, woken_by));
+            let result = run_task(py, this, task, &item, ring, (&mut start, since, woken_by, left));
             this.steps.set(this.steps.get() + 1);
             if result.is_err() {
                 leave_step(this);
@@ -204,25 +213,25 @@ fn run_batch(
             continue;
         }
         forget_current(py, this)?;
-        let native = handle::native(&item);
+        let native = handle::taken(&item);
+        let watcher = if native.is_some() { None } else { source::native(&item) };
         let cancelled = match native {
             Some(handle) => handle.is_cancelled(),
-            None => source::native(&item).is_none() && imports::is_cancelled(py, &item)?,
+            None => watcher.is_none() && imports::is_cancelled(py, &item)?,
         };
-        handle::set_key(&item, None);
         if cancelled {
             continue;
         }
         let result = match ring {
-            None => run_item(py, this, &item),
+            None => run_item(py, this, native, &item),
             Some(ring) => {
-                let witness = match source::native(&item) {
+                let witness = match watcher {
                     Some(watcher) => Witness::Callback(source::code(py, watcher)),
                     None => Witness::of(py, native, &item),
                 };
-                ring.live.begin(start, witness.actor(), this.turn.borrow().ready_len());
-                this.current.set(Some(WokenBy::step(ring.ring.head())));
-                let result = run_item(py, this, &item);
+                ring.live.begin(start, witness.actor(), left);
+                this.current.set(WokenBy::step(ring.ring.head()));
+                let result = run_item(py, this, native, &item);
                 let (actor, code, whereabouts) = witness.after(py);
                 let end = Stamp::now();
                 ring.write(&Returned { times: Times { start, end, since }, actor, woken_by, code, whereabouts });
@@ -246,7 +255,7 @@ fn run_batch(
 
 /// No step runs any more.
 fn leave_step(this: This<'_, LoopCore>) {
-    this.current.set(None);
+    this.current.set(WokenBy::UNKNOWN);
     this.step_start.set(None);
 }
 
@@ -264,13 +273,17 @@ fn release_current(py: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
 /// Leaves nothing of the queued tasks that have stepped: other code is about to run, which may enter a task of its own.
 #[inline]
 fn forget_current(py: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
-    if this.current_task.replace(CurrentTask::Absent) != CurrentTask::Absent {
-        current::forget(py, &this.to_owned())?;
-    }
-    Ok(())
+    if this.current_task.get() == CurrentTask::Absent { Ok(()) } else { forget_present(py, this) }
 }
 
-/// Runs a queued task's step and writes it down. `times` are when it starts, since when it was ready, and why.
+#[inline(never)]
+fn forget_present(py: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
+    this.current_task.set(CurrentTask::Absent);
+    current::forget(py, &this.to_owned())
+}
+
+/// Runs a queued task's step and writes it down. `ready` says when it starts, since when it was ready, why, and how many
+/// items are left.
 #[inline]
 fn run_task(
     py: Python<'_>,
@@ -278,13 +291,13 @@ fn run_task(
     task: This<'_, Task>,
     item: &Item,
     ring: Option<&Arc<rings::ThreadRing>>,
-    times: (&mut Stamp, Stamp, WokenBy),
+    ready: (&mut Stamp, Stamp, WokenBy, usize),
 ) -> Result<()> {
     let Some(ring) = ring else { return outbox::after_step(py, this, step_task(py, this, task, item)) };
-    let (start, since, woken_by) = times;
+    let (start, since, woken_by, left) = ready;
     let (actor, first) = witness::meet(py, task);
-    ring.live.begin(*start, actor, this.turn.borrow().ready_len());
-    this.current.set(Some(WokenBy::step(ring.ring.head())));
+    ring.live.begin(*start, actor, left);
+    this.current.set(WokenBy::step(ring.ring.head()));
     let result = outbox::after_step(py, this, step_task(py, this, task, item));
     let (code, whereabouts) = witness::left_task(py, task);
     let end = Stamp::now();
@@ -327,18 +340,23 @@ fn report_failure(py: Python<'_>, this: This<'_, LoopCore>, task: This<'_, Task>
     Ok(())
 }
 
-#[inline]
-fn run_item(py: Python<'_>, this: This<'_, LoopCore>, item: &Item) -> Result<()> {
-    if this.debug() {
-        return run_watched(py, this, item);
-    }
-    let Some(handle) = handle::native(item) else { return run_foreign(py, this, item) };
+/// Runs what is no task of ours. `native` is the item, if it is one of our handles.
+#[expect(clippy::inline_always, reason = "a call would cost a fifth of it")]
+#[inline(always)]
+fn run_item(py: Python<'_>, this: This<'_, LoopCore>, native: Option<This<'_, Handle>>, item: &Item) -> Result<()> {
+    let Some(handle) = native.filter(|_| !this.debug()) else { return run_unusual(py, this, item) };
     let result = outbox::after_step(py, this, handle::run_and_keep(py, handle));
     // A handle that nobody else holds is about to go, with what it holds.
     if !item.is_unique() {
         handle.finish();
     }
     result
+}
+
+/// Runs what is no task in debug mode, and otherwise what is no handle of ours either.
+#[inline(never)]
+fn run_unusual(py: Python<'_>, this: This<'_, LoopCore>, item: &Item) -> Result<()> {
+    if this.debug() { run_watched(py, this, item) } else { run_foreign(py, this, item) }
 }
 
 /// Runs what is neither a task nor a handle of ours: a watcher, or a handle that inherited code made.

@@ -17,7 +17,8 @@ use crate::task;
 
 impl LoopCore {
     /// Schedules an item, from whichever thread, and wakes the loop if it sleeps.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call would cost a quarter of it")]
+    #[inline(always)]
     pub(super) fn push(&self, item: Item) {
         let since = if settings::recording() { Stamp::now() } else { Stamp::default() };
         let woken_by = if self.runs_elsewhere() { WokenBy::THREAD } else { self.woken_by() };
@@ -38,9 +39,9 @@ impl LoopCore {
 /// not fit is handed on to asyncio's own method, which raises its own text.
 macro_rules! callback_or_inherited {
     ($py:expr, $this:expr, $args:expr, $skip:expr, $name:literal) => {
-        match ($args.get($skip), $args.only_keyword(&imports::get($py).context)) {
-            (Some(function), Some(context)) => {
-                Callback { function, args: $args.from($skip + 1), context: context.and_then(Context::given) }
+        match ($args.split($skip), $args.only_keyword(|| &imports::get($py).context)) {
+            (Some((function, args)), Some(context)) => {
+                Callback { function, args, context: context.and_then(Context::given) }
             }
             _ => return $args.forward(&imports::base_method($py, $name)?, &$this.to_owned()),
         }

@@ -282,7 +282,7 @@ fn descriptor(py: Python<'_>, this: This<'_, LoopCore>, given: Arg<'_>) -> Resul
 
 fn add(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>, side: Side, name: &str) -> Result<Owned> {
     let (Some(fd), Some(function), Some(None)) =
-        (args.get(0), args.get(1), args.only_keyword(&imports::get(py).context))
+        (args.get(0), args.get(1), args.only_keyword(|| &imports::get(py).context))
     else {
         // A wrong call: asyncio's own method raises its own text.
         let class = py.import("asyncio.selector_events")?.getattr("BaseSelectorEventLoop")?;

@@ -86,22 +86,29 @@ impl<'a> Args<'a> {
         self.positional.get(index).map(|&ptr| Arg(ptr, PhantomData))
     }
 
+    /// A positional argument and those behind it.
+    #[inline]
+    pub(crate) fn split(&self, index: usize) -> Option<(Arg<'a>, impl ExactSizeIterator<Item = Arg<'a>> + use<'a>)> {
+        let (&first, rest) = self.positional.get(index..)?.split_first()?;
+        Some((Arg(first, PhantomData), rest.iter().map(|&ptr| Arg(ptr, PhantomData))))
+    }
+
     /// The positional arguments from `index` on.
     pub(crate) fn from(&self, index: usize) -> impl ExactSizeIterator<Item = Arg<'a>> + use<'a> {
         self.positional[index.min(self.positional.len())..].iter().map(|&ptr| Arg(ptr, PhantomData))
     }
 
     /// The keyword argument `name`, if it is the only one. `None` says that there are others, or that the one there is
-    /// has another name; `Some(None)` that there is none at all.
+    /// has another name; `Some(None)` that there is none at all: then the name is not asked for.
     #[inline]
     #[expect(clippy::option_option, reason = "does it fit, and if so, is there one: callers match on both at once")]
-    pub(crate) fn only_keyword(&self, name: &Owned) -> Option<Option<Arg<'a>>> {
+    pub(crate) fn only_keyword<'n>(&self, name: impl FnOnce() -> &'n Owned) -> Option<Option<Arg<'a>>> {
         match self.values {
             [] => Some(None),
             [value] => {
                 // SAFETY: the tuple of names has as many items as there are values: one.
                 let given = unsafe { ffi::PyTuple_GET_ITEM(self.names, 0) };
-                same_name(given, name).then_some(Some(Arg(*value, PhantomData)))
+                same_name(given, name()).then_some(Some(Arg(*value, PhantomData)))
             }
             _ => None,
         }
@@ -170,8 +177,10 @@ impl<'a> Args<'a> {
         self.positional.len()
     }
 
-    /// Calls `function` with `first` and then all of these arguments, for the cold path that hands a call on.
-    pub(crate) fn forward(&self, function: &Owned, first: &Owned) -> super::Result<Owned> {
+    /// Calls `function` with `first` and then all of these arguments, for the cold path that hands a call on. It takes them by
+    /// value: a reference would have each call put them together in memory.
+    #[cold]
+    pub(crate) fn forward(self, function: &Owned, first: &Owned) -> super::Result<Owned> {
         let mut all = Vec::with_capacity(1 + self.positional.len() + self.values.len());
         all.push(first.as_ptr());
         all.extend(self.positional.iter().chain(self.values).map(|ptr| ptr.as_ptr()));

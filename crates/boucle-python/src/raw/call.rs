@@ -15,7 +15,21 @@ unsafe extern "C" {
 
 /// The function and the object of a bound method; both are borrowed from it.
 pub(crate) fn bound_method(object: &Owned) -> Option<(NonNull<ffi::PyObject>, NonNull<ffi::PyObject>)> {
-    if object.type_ptr() != &raw mut PyMethod_Type {
+    // SAFETY: a reference, so the object is alive.
+    unsafe { method_parts(NonNull::new_unchecked(object.as_ptr())) }
+}
+
+/// The same for an object that somebody else holds.
+///
+/// # Safety
+///
+/// The object is alive.
+#[inline]
+pub(crate) unsafe fn method_parts(
+    object: NonNull<ffi::PyObject>,
+) -> Option<(NonNull<ffi::PyObject>, NonNull<ffi::PyObject>)> {
+    // SAFETY: alive, by this function's contract.
+    if unsafe { ffi::Py_TYPE(object.as_ptr()) } != &raw mut PyMethod_Type {
         return None;
     }
     // SAFETY: the object is a bound method: its type was compared.
@@ -151,11 +165,11 @@ pub(crate) fn check_signals(_: Python<'_>) -> Result<()> {
     if unsafe { ffi::PyErr_CheckSignals() } < 0 { Err(Raised) } else { Ok(()) }
 }
 
-/// The identity of this thread, as `threading.get_ident()` gives it.
+/// The identity of this thread, as `threading.get_ident()` gives it: that of POSIX, which the interpreter asks for as well.
 #[inline]
 pub(crate) fn thread_ident() -> u64 {
     // SAFETY: no condition.
-    unsafe { ffi::PyThread_get_thread_ident() }
+    unsafe { libc::pthread_self() as u64 }
 }
 
 /// Raises an exception, as a `raise` statement does: with the one that is being handled as its context.

@@ -201,7 +201,11 @@ impl ContextCell {
 
     /// Does `work` inside of it, as `Context.run` does: what it sets stays set. Raises where it was entered already, and
     /// what the work raises. An object that was lent for it stays here until [`ContextCell::give_back`].
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "what is called inside is inlined as well: a step of a handle is one function"
+    )]
+    #[inline(always)]
     pub(crate) fn run<R>(&self, py: Python<'_>, work: impl FnOnce() -> Result<R>) -> Result<R> {
         if is_mapping(self.as_ptr()) {
             self.lend(py)?;
@@ -235,8 +239,10 @@ impl ContextCell {
         }
         let object = self.as_ptr();
         // SAFETY: the cell holds the object.
-        let is_ours = unsafe { is_unseen(object) };
-        let Some(empty) = NonNull::new(EMPTY.load(Ordering::Relaxed)).filter(|_| is_ours) else { return };
+        if !unsafe { is_unseen(object) } {
+            return;
+        }
+        let Some(empty) = NonNull::new(EMPTY.load(Ordering::Relaxed)) else { return };
         // SAFETY: a reference for ever.
         let mapping = exchange_mapping(object, unsafe { Owned::from_borrowed(empty) });
         self.0.set(mapping.into_ptr().expose_provenance());

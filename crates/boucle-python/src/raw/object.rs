@@ -205,6 +205,7 @@ impl ObjectCell {
 
 impl Drop for ObjectCell {
     fn drop(&mut self) {
-        drop(self.take());
+        // Nobody looks at the cell any more, so it keeps the address.
+        drop(NonNull::new(*self.0.get_mut()).map(Owned));
     }
 }
