@@ -319,6 +319,61 @@ def test_a_future_of_another_class_is_woken_by_asyncios_function(loop):
     loop.run_until_complete(main())
 
 
+def test_a_task_takes_no_result_from_outside(loop):
+    reports = []
+    former = loop._exception_handler
+
+    async def work():
+        await asyncio.sleep(0.005)
+        return "its own"
+
+    async def main():
+        task = asyncio.create_task(work())
+        loop.call_soon(futures._set_result_unless_cancelled, task, "forged")
+        return await task
+
+    loop.set_exception_handler(lambda loop, context: reports.append(type(context["exception"])))
+    assert loop.run_until_complete(main()) == "its own"
+    loop.set_exception_handler(former)
+    assert reports == [RuntimeError]
+
+
+def test_a_method_of_the_futures_own_is_called(loop):
+    called = []
+
+    async def main():
+        future = loop.create_future()
+        future.set_result = noting(called, "set_result", future.set_result)
+        loop.call_soon(futures._set_result_unless_cancelled, future, None)
+        await future
+
+    loop.run_until_complete(main())
+    assert called == ["set_result"]
+
+
+def test_what_took_sockets_place_is_accepted(loop, monkeypatch):
+    class Own(socket.socket):
+        pass
+
+    class Noting(asyncio.Protocol):
+        def connection_made(self, transport):
+            accepted.append(type(transport.get_extra_info("socket")._sock))
+            transport.abort()
+
+    accepted = []
+
+    async def main():
+        server = await loop.create_server(Noting, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()):
+            monkeypatch.setattr(socket, "socket", Own)
+            await happened(lambda: accepted)
+            monkeypatch.undo()
+        server.close()
+
+    loop.run_until_complete(main())
+    assert accepted == [Own]
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="servers that do not know their connections")
 def test_a_server_that_is_iterated_over_forgets_nothing(own_loop):
     if not hasattr(asyncio.Server, "close_clients"):

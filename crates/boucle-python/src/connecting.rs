@@ -208,7 +208,10 @@ impl Coroutine for ConnectingStep {
         };
         drop(rest);
         ended.transpose()?;
-        closed.map(|()| None)
+        match closed {
+            Err(raised) if this.kind.get() == Kind::Accept => forgive(py, raised).map(|_| None),
+            closed => closed.map(|()| None),
+        }
     }
 
     fn awaited(&self) -> Option<Owned> {

@@ -352,7 +352,8 @@ pub(crate) fn set_result(py: Python<'_>, this: This<'_, Future>, result: Owned) 
 /// Gives a future of any class its result, unless it was cancelled.
 #[inline]
 pub(crate) fn set_result_unless_cancelled(py: Python<'_>, future: &Owned, result: Owned) -> Result<()> {
-    match native(future) {
+    // A task takes no result from outside, and says so.
+    match This::<Future>::exactly(future) {
         Some(native) if native.state() == State::Cancelled => Ok(()),
         Some(native) => set_result(py, native, result),
         None if vector::method(py, future, intern!(py, "cancelled"), &[])?.any(py).is_truthy()? => Ok(()),

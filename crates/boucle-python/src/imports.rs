@@ -240,7 +240,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         accept_connection2: selecting.getattr("_accept_connection2")?.into(),
         accepting_code: Function::of(selecting.getattr("_accept_connection2")?.into())
             .map(|function| function.code().clone()),
-        accepting_socket: Unchanged::of(&socket, "socket", ["accept"])?,
+        accepting_socket: Unchanged::of(&socket, "socket", ["accept", "setblocking"])?,
         making_socket: Unchanged::of(&socket, "socket", ["__new__", "__init__"])?,
         closing_socket: Unchanged::of(&socket, "socket", ["close", "_real_close"])?,
         socket_close: native_socket.getattr("close")?.into(),

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{ffi, intern};
 
-use super::usual::is_usual;
+use super::usual::{is_usual, makes_sockets_of};
 use super::{ConnectingStep, Kind, STEPS};
 use crate::imports;
 use crate::loop_core::LoopCore;
@@ -56,7 +56,8 @@ fn usual_listener(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> R
         return Ok(None);
     };
     let constants = imports::get(py);
-    if !constants.accepting_socket.is_class_of(py, &listener)
+    if !makes_sockets_of(py, &constants.accepting_socket)?
+        || !constants.accepting_socket.is_class_of(py, &listener)
         || !vector::method(py, &listener, &constants.gettimeout, &[])?.any(py).eq(0)?
     {
         return Ok(None);

@@ -205,8 +205,13 @@ fn connect(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<O
 fn makes_sockets_as_written(py: Python<'_>, known: &Known) -> Result<bool> {
     let class = &imports::get(py).making_socket;
     Ok(means(py, &known.namespace, intern!(py, "socket"), &known.socket_module)?
-        && known.socket_module.any(py).getattr(intern!(py, "socket"))?.is(class.class().any(py))
+        && makes_sockets_of(py, class)?
         && class.holds(py))
+}
+
+/// Whether `socket.socket` is this class.
+pub(super) fn makes_sockets_of(py: Python<'_>, class: &Unchanged) -> Result<bool> {
+    Ok(KNOWN.get(py).socket_module.any(py).getattr(intern!(py, "socket"))?.is(class.class().any(py)))
 }
 
 fn begin(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {

@@ -65,8 +65,9 @@ fn set_result(py: Python<'_>, args: &StoredArgs) -> Option<Result<()>> {
         return None;
     }
     let (future, result): (Owned, Owned) = (args.get_item(0).ok()?.into(), args.get_item(1).ok()?.into());
+    let this = This::<Future>::exactly(&future).filter(|this| this.attributes.content().is_empty())?;
     // Where a program's own `call_soon` is called, it is in the context of the callback.
-    natively(py, super::native(&future)?, |_| ())?;
+    natively(py, this, |_| ())?;
     Some(super::set_result_unless_cancelled(py, &future, result))
 }
 
