@@ -272,6 +272,8 @@ RAISING = [
     ("SocketOperation.am_send", send_operation("SocketOperation")),
     ("StreamOperation.await_in_place", await_operation("StreamOperation")),
     ("StreamOperation.am_send", send_operation("StreamOperation")),
+    ("ConnectingStep.await_in_place", await_operation("ConnectingStep")),
+    ("ConnectingStep.am_send", send_operation("ConnectingStep")),
     ("Buffer.bf_getbuffer", lambda: tls_protocol(boucle.new_event_loop()).get_buffer(-1)),
     ("Task.task_step", call_back(0)),
     ("Task.task_wakeup", call_back(1)),
