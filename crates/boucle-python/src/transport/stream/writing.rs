@@ -76,7 +76,9 @@ pub(super) fn write_lines(py: Python<'_>, this: This<'_, StreamTransport>, args:
         return Err(PyTypeError::new_err("writelines() missing 1 required positional argument: 'list_of_data'").into());
     };
     if this.eof.get() {
-        return Err(PyRuntimeError::new_err("Cannot call writelines() after write_eof()").into());
+        // Before 3.12 it is a `write` of all.
+        let name = if cfg!(Py_3_12) { "writelines" } else { "write" };
+        return Err(PyRuntimeError::new_err(format!("Cannot call {name}() after write_eof()")).into());
     }
     if !this.empty_waiter.is_empty() {
         return Err(PyRuntimeError::new_err("unable to writelines; sendfile is in progress").into());
