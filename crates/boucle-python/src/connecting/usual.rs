@@ -11,7 +11,7 @@ use pyo3::{ffi, intern};
 
 use super::{Arg, ConnectingStep, Kind, STEPS};
 use crate::imports;
-use crate::loop_core::LoopCore;
+use crate::loop_core::{LoopCore, tasks};
 use crate::raw::call::{builtin_address, class_version};
 use crate::raw::class::MaybeInstance;
 use crate::raw::guard::discard;
@@ -112,11 +112,8 @@ pub(crate) fn connects_as_written(py: Python<'_>, core: This<'_, LoopCore>) -> b
 
 #[cold]
 fn look(py: Python<'_>, core: This<'_, LoopCore>) -> bool {
-    let object = core.to_owned();
     let is_ours = |(name, address): &(Owned, usize)| {
-        let found = name.any(py).cast::<PyString>().map_err(PyErr::from).and_then(|name| object.any(py).getattr(name));
-        let found = found.map_err(|error| discard(py, error)).ok();
-        *address != 0 && found.and_then(|found| builtin_address(&found.into())) == Some(*address)
+        name.any(py).cast::<PyString>().is_ok_and(|name| tasks::has_method(py, core, &name, *address))
     };
     let ours = KNOWN.get(py).own.iter().all(is_ours);
     core.own_methods().set(if ours { class_version(core) } else { 0 });

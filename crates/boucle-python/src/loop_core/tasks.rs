@@ -22,6 +22,7 @@ use crate::imports;
 use crate::raw::args::Arg;
 use crate::raw::call::{builtin_address, class_version};
 use crate::raw::context::Context;
+use crate::raw::guard::discard;
 use crate::raw::{Args, Owned, Result, This, method, set_attribute, vector};
 use crate::settings;
 use crate::task::{self, Parts, Task};
@@ -57,12 +58,15 @@ fn look_up(
     ours: &AtomicUsize,
     version: &Cell<u32>,
 ) -> bool {
-    let object = core.to_owned();
-    let Ok(method) = object.any(py).getattr(name) else { return false };
-    let ours = ours.load(Ordering::Relaxed);
-    let is_ours = ours != 0 && builtin_address(&method.into()) == Some(ours);
+    let is_ours = has_method(py, core, name, ours.load(Ordering::Relaxed));
     version.set(if is_ours { class_version(core) } else { 0 });
     is_ours
+}
+
+/// Whether the method of this name is the C function at an address; none is at 0.
+pub(crate) fn has_method(py: Python<'_>, core: This<'_, LoopCore>, name: &Bound<'_, PyString>, address: usize) -> bool {
+    let method = core.to_owned().any(py).getattr(name).map_err(|error| discard(py, error));
+    address != 0 && method.is_ok_and(|method| builtin_address(&method.into()) == Some(address))
 }
 
 /// Whether a task of this loop may be queued without a handle.

@@ -94,7 +94,7 @@ fn of_ssl(ssl: &Bound<'_, PyModule>) -> PyResult<Ssl> {
         zero_return: ssl.getattr("SSLZeroReturnError")?.into(),
         error: ssl.getattr("SSLError")?.into(),
         certificate_error: ssl.getattr("CertificateError")?.into(),
-        pending: Getter::new(&memory_bio, "pending"),
+        pending: Getter::new(&memory_bio, "pending")?,
         memory_bio: memory_bio.into(),
         module: ssl.clone().into_any().into(),
         object_read: object.getattr("read")?.into(),

@@ -84,10 +84,7 @@ fn feed(
     let mut taken = None;
     let outcome = receive(core, this, watcher, |content| taken = Some(take(py, fed, content)));
     match taken.transpose()? {
-        Some(Taken::Fed) => {
-            let told = fed.tell(py).map(|()| Owned::none(py));
-            check(py, this, told, "Fatal error: protocol.data_received() call failed.")
-        }
+        Some(Taken::Fed) => check(py, this, fed.tell(py), "Fatal error: protocol.data_received() call failed."),
         Some(Taken::Bytes(data, refusal)) => {
             drop(refusal);
             call_data_received(py, this, protocol, &data)
