@@ -134,7 +134,9 @@ def sendfile(loop, operations, stopwatch):
 
     reader = threading.Thread(target=read)
     with tempfile.TemporaryFile() as file, socket.create_server(("127.0.0.1", 0)) as listener:
-        file.truncate(size)
+        for _ in range(operations):
+            file.write(bytes(MEGABYTE))
+        file.seek(0)
         reader.start()
         loop.run_until_complete(main())
         reader.join()

@@ -12,6 +12,7 @@ use std::ptr::{self, NonNull};
 
 use pyo3::{Python, ffi};
 
+use super::bytes;
 use super::class::Builder;
 use super::freelist::Freelist;
 use super::guard::{guard, guard_infallible};
@@ -63,14 +64,11 @@ impl Buffer {
         fill(unsafe { std::slice::from_raw_parts_mut(self.memory.as_ptr(), CAPACITY) })
     }
 
-    /// A copy of the first `length` bytes, as a `bytes`.
-    pub(crate) fn bytes(&self, _: Python<'_>, length: usize) -> Result<Owned> {
+    /// A copy of the first `length` bytes, which were received, as a `bytes`.
+    pub(crate) fn bytes(&self, py: Python<'_>, length: usize) -> Result<Owned> {
         assert!(length <= CAPACITY, "more than the buffer has");
-        // SAFETY: so many bytes are ours, and initialised.
-        unsafe {
-            let bytes = ffi::PyBytes_FromStringAndSize(self.memory.as_ptr().cast(), length as ffi::Py_ssize_t);
-            Owned::from_returned(bytes)
-        }
+        // SAFETY: so many bytes are ours, and initialised; nobody writes to them meanwhile, for the GIL is held.
+        bytes::received(py, unsafe { std::slice::from_raw_parts(self.memory.as_ptr(), length) })
     }
 
     /// Appends the first `length` bytes to a vector.

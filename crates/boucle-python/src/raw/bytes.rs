@@ -4,13 +4,24 @@
 //!
 //! * The memory of a [`Buffer`] stays where it is while the buffer exists: the object that has it refuses to move it.
 //! * It is looked at or written to for the time of one call, under the GIL, in which no Python runs.
+//! * A `bytes` object changes only in [`received`], where nobody but this module holds a reference to it.
 
 use std::ptr::NonNull;
 use std::slice;
 
 use pyo3::{Python, ffi};
 
+use super::gil::GilCell;
 use super::{Owned, Raised, Result};
+
+/// The bytes that were received last, if they were no longer than [`LONGEST_KEPT`].
+static LATEST: GilCell<Option<Owned>> = GilCell::new(None);
+
+/// Of longer ones the memory costs little next to the copy.
+const LONGEST_KEPT: usize = 64 * 1024;
+
+/// CPython has one object for each single byte, which is everybody's.
+const SHARED_LEN: usize = 1;
 
 /// A new `bytes` object.
 #[inline]
@@ -18,6 +29,43 @@ pub(crate) fn new(_: Python<'_>, content: &[u8]) -> Result<Owned> {
     let (data, len) = (content.as_ptr().cast(), content.len() as ffi::Py_ssize_t);
     // SAFETY: the content is alive and of that length; it is copied.
     unsafe { Owned::from_returned(ffi::PyBytes_FromStringAndSize(data, len)) }
+}
+
+/// A `bytes` object of what was received: the last one, if it is as long and everybody else has let go of it.
+///
+/// A protocol mostly looks at what it gets, or passes it on, and forgets it before the next message. Of 1 KiB, memory
+/// that is given back and asked for again costs as much as the rest of the way from the socket to the protocol.
+#[inline]
+pub(crate) fn received(py: Python<'_>, content: &[u8]) -> Result<Owned> {
+    let mut latest = LATEST.borrow(py);
+    if let Some(bytes) = &*latest
+        && overwrite(bytes, content)
+    {
+        return Ok(bytes.clone());
+    }
+    let bytes = new(py, content)?;
+    if (SHARED_LEN + 1..=LONGEST_KEPT).contains(&content.len()) {
+        *latest = Some(bytes.clone());
+    }
+    Ok(bytes)
+}
+
+/// Gives bytes that nobody else can see another content; false where somebody can, or the length is another.
+#[inline]
+fn overwrite(bytes: &Owned, content: &[u8]) -> bool {
+    if !bytes.is_unique() || self::content(bytes).len() != content.len() {
+        return false;
+    }
+    let object: *mut ffi::PyBytesObject = bytes.as_ptr().cast();
+    // SAFETY: the object is of type `bytes`, so it has this layout, and room for the content. The only reference to it is
+    // the caller's, and the GIL is held: no Python code, no buffer and no other thread can look at it. It is none of the
+    // interpreter's own objects, which have more references. The hash that it may have noted is forgotten.
+    unsafe {
+        std::ptr::copy_nonoverlapping(content.as_ptr(), (&raw mut (*object).ob_sval).cast(), content.len());
+        #[expect(deprecated, reason = "the field is there, and nobody else can reset it")]
+        (&raw mut (*object).ob_shash).write(-1);
+    }
+    true
 }
 
 /// Whether an object is exactly of type `bytes`.

@@ -37,7 +37,7 @@ impl Known {
 }
 
 /// So many senders are remembered: a power of two.
-const REMEMBERED: usize = 16;
+const REMEMBERED: usize = 32;
 
 /// The addresses that datagrams came from: each has one place, which the last one that belongs there keeps.
 #[derive(Default)]

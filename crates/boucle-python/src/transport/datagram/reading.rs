@@ -82,7 +82,7 @@ fn receive(py: Python<'_>, core: This<'_, LoopCore>, this: This<'_, DatagramTran
     let received = core.with_scratch(|scratch| {
         let received = datagram::receive_from(this.ties.fd(), scratch);
         if let Ok((Outcome::Done(count), _)) = received {
-            data = Some(bytes::new(py, &scratch[..count]));
+            data = Some(bytes::received(py, &scratch[..count]));
         }
         received
     });

@@ -127,7 +127,7 @@ fn ready(py: Python<'_>, core: This<'_, LoopCore>, this: This<'_, ReadPipeTransp
     let outcome = core.with_scratch(|scratch| {
         let outcome = pipe::read(this.ties.fd(), scratch);
         if let Ok(Outcome::Done(count @ 1..)) = outcome {
-            data = Some(bytes::new(py, &scratch[..count]));
+            data = Some(bytes::received(py, &scratch[..count]));
         }
         outcome
     });

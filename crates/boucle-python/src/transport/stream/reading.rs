@@ -64,7 +64,7 @@ fn pass_on(
     protocol: &Owned,
 ) -> Result<()> {
     let mut data = None;
-    let outcome = receive(core, this, watcher, |content| data = Some(bytes::new(py, content)));
+    let outcome = receive(core, this, watcher, |content| data = Some(bytes::received(py, content)));
     match data.transpose()? {
         Some(data) => call_data_received(py, this, protocol, &data),
         None => brought_nothing(py, core, this, watcher, protocol, outcome),
@@ -186,7 +186,7 @@ fn take(py: Python<'_>, fed: &Fed, content: &[u8]) -> Result<Taken> {
         Ok(false) => None,
         Err(raised) => Some(raised.take_value(py)),
     };
-    bytes::new(py, content).map(|data| Taken::Bytes(data, refusal))
+    bytes::received(py, content).map(|data| Taken::Bytes(data, refusal))
 }
 
 /// Reads straight into the protocol's own buffer.
