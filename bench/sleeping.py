@@ -10,6 +10,9 @@ from workloads import workload
 SHORT = 0.0002
 """Seconds: below a millisecond, and below half of one."""
 
+TICK = 0.0004
+"""Seconds."""
+
 
 def _lateness(loop, operations):
     """By how many seconds each of so many short sleeps was longer than asked for."""
@@ -48,10 +51,29 @@ def ticker(loop, operations, stopwatch):
     async def main():
         end = time.monotonic() + operations
         while time.monotonic() < end:
-            await asyncio.sleep(0.0004)
+            await asyncio.sleep(TICK)
 
     began, used = time.monotonic(), time.process_time()
     loop.run_until_complete(main())
+    return (time.process_time() - used) / (time.monotonic() - began) * 100
+
+
+@workload(
+    "the same by time.sleep, without a loop",
+    1,
+    section="process",
+    unit="% CPU",
+    is_warmed=False,
+    is_checked=False,
+    is_quick=False,
+    has_ratio=False,
+)
+def ticker_floor(loop, operations, stopwatch):
+    """What the kernel alone takes for as many sleeps as fit into a second: no loop is used, whichever column it is."""
+    began, used = time.monotonic(), time.process_time()
+    end = began + operations
+    while time.monotonic() < end:
+        time.sleep(TICK)
     return (time.process_time() - used) / (time.monotonic() - began) * 100
 
 

@@ -477,3 +477,42 @@ def test_a_finished_call_holds_neither_socket_nor_buffer(own_loop, pair):
     coroutine = own_loop.sock_recv_into(one, buffer)
     own_loop.run_until_complete(coroutine)
     assert (sys.getrefcount(one), sys.getrefcount(buffer)) == before
+
+
+def test_the_descriptor_is_what_the_sockets_method_says(loop, pair, monkeypatch):
+    """A method that somebody has put into the class, for all sockets or after some were asked, is the one that is called."""
+    one, other = pair
+    other.sendall(b"first")
+    assert loop.run_until_complete(loop.sock_recv(one, 100)) == b"first"
+    asked = []
+    native = socket.socket.fileno
+
+    def fileno(sock):
+        asked.append(sock)
+        return native(sock)
+
+    monkeypatch.setattr(socket.socket, "fileno", fileno)
+    other.sendall(b"second")
+    assert loop.run_until_complete(loop.sock_recv(one, 100)) == b"second"
+    assert any(sock is one for sock in asked)
+
+
+def test_a_socket_that_says_it_may_block_is_received_from_by_its_method(loop, pair, monkeypatch):
+    """Its own recv() may wait then, as on asyncio: no system call of ours stands in for it."""
+    one, other = pair
+    # Zero in other words, and a wait.
+    for timeout in (0, 0.0, False, None, 1.5):
+        monkeypatch.setattr(socket.socket, "gettimeout", lambda sock, timeout=timeout: timeout)
+        other.sendall(b"message")
+        assert loop.run_until_complete(loop.sock_recv(one, 100)) == b"message"
+    monkeypatch.undo()
+    one.settimeout(1.5)
+    other.sendall(b"message")
+    assert loop.run_until_complete(loop.sock_recv(one, 100)) == b"message"
+
+
+def test_a_closed_socket_says_so(loop, pair):
+    one, _ = pair
+    one.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        loop.run_until_complete(loop.sock_recv(one, 100))

@@ -6,7 +6,7 @@ use pyo3::types::{PyString, PyTuple};
 
 use crate::raw::call::raise;
 use crate::raw::guard::discard;
-use crate::raw::instance::{Function, Member, Places};
+use crate::raw::instance::{Ask, Function, Member, Places};
 use crate::raw::{GilOnce, Owned, Raised};
 use crate::unchanged::Unchanged;
 
@@ -143,6 +143,10 @@ pub(crate) struct Imports {
     /// How `socket.socket` is made, and how it closes.
     pub(crate) making_socket: Unchanged,
     pub(crate) closing_socket: Unchanged,
+    /// How `socket.socket` says which descriptor it has, and how long it waits.
+    pub(crate) asked_socket: Unchanged,
+    pub(crate) socket_fileno: Ask,
+    pub(crate) socket_timeout: Ask,
     /// `_socket.socket.close`.
     pub(crate) socket_close: Owned,
     /// `asyncio.Server`, how it counts its connections; from 3.13 on in a `weakref.WeakSet`.
@@ -243,6 +247,9 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         accepting_socket: Unchanged::of(&socket, "socket", ["accept", "setblocking"])?,
         making_socket: Unchanged::of(&socket, "socket", ["__new__", "__init__"])?,
         closing_socket: Unchanged::of(&socket, "socket", ["close", "_real_close"])?,
+        asked_socket: Unchanged::of(&socket, "socket", ["fileno", "gettimeout"])?,
+        socket_fileno: Ask::of(&native_socket, "fileno")?,
+        socket_timeout: Ask::of(&native_socket, "gettimeout")?,
         socket_close: native_socket.getattr("close")?.into(),
         server: Unchanged::of(&base_events, "Server", ["_attach", "_detach"])?,
         weak_set: Unchanged::of(&py.import("_weakrefset")?, "WeakSet", ["add", "discard", "__len__"])?,

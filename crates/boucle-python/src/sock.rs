@@ -208,8 +208,7 @@ fn start(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Sent> {
     }
     let debug = this.core.with(|core| core.debug()).unwrap_or(false);
     if debug || is_socket {
-        let timeout = vector::method(py, &sock, &imports::get(py).gettimeout, &[])?;
-        let never_blocks = timeout.any(py).eq(0)?;
+        let never_blocks = plain::never_blocks(py, &sock)?;
         if debug && !never_blocks {
             return Err(PyValueError::new_err("the socket must be non-blocking").into());
         }

@@ -109,6 +109,43 @@ impl Member {
     }
 }
 
+/// A method of a class of C that takes no arguments, called without looking its name up.
+pub(crate) struct Ask {
+    descriptor: Owned,
+    call: ffi::PyCFunction,
+}
+
+impl Ask {
+    /// The method of this name.
+    pub(crate) fn of(class: &Bound<'_, PyAny>, name: &str) -> PyResult<Self> {
+        let descriptor: Owned = class.getattr(name)?.into();
+        // SAFETY: an object that is alive; one of exactly this type has this layout, and its definition is a static. What a
+        // method without arguments is called by is of this type.
+        let call = unsafe {
+            (ffi::Py_IS_TYPE(descriptor.as_ptr(), &raw mut ffi::PyMethodDescr_Type) != 0)
+                .then(|| *(*descriptor.as_ptr().cast::<ffi::PyMethodDescrObject>()).d_method)
+                .filter(|method| method.ml_flags == ffi::METH_NOARGS)
+                .map(|method| method.ml_meth.PyCFunction)
+        };
+        let call = call.ok_or_else(|| PyTypeError::new_err(format!("'{name}' is no method of C without arguments")))?;
+        Ok(Self { descriptor, call })
+    }
+
+    /// What it says of an instance of the class.
+    #[inline]
+    pub(crate) fn of_instance(&self, _: Python<'_>, object: &Owned) -> Result<Owned> {
+        // SAFETY: the type of the descriptor was checked: it has this layout.
+        let class = unsafe { (*self.descriptor.as_ptr().cast::<ffi::PyMethodDescrObject>()).d_common.d_type };
+        // SAFETY: both are alive.
+        assert!(
+            unsafe { ffi::PyObject_TypeCheck(object.as_ptr(), class) } != 0,
+            "not an instance of the method's class"
+        );
+        // SAFETY: the method takes an instance of its class, which was checked, and no argument.
+        unsafe { Owned::from_returned((self.call)(object.as_ptr(), ptr::null_mut())) }
+    }
+}
+
 /// Attributes of the instances of a class, read by their places.
 pub(crate) struct Places<const N: usize> {
     class: Owned,

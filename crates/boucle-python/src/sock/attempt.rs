@@ -70,8 +70,7 @@ fn descriptor(py: Python<'_>, this: This<'_, SocketOperation>, sock: &Owned) -> 
     if !this.is_plain.get() {
         return Ok(None);
     }
-    let fd: i32 = vector::method(py, sock, &imports::get(py).fileno, &[])?.any(py).extract()?;
-    Ok(Some(fd).filter(|fd| *fd >= 0))
+    Ok(Some(plain::descriptor(py, sock)?).filter(|fd| *fd >= 0))
 }
 
 /// What came of a system call; nothing where it would block or was interrupted.

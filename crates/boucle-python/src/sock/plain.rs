@@ -15,6 +15,7 @@ use pyo3::types::{PyString, PyTuple};
 use crate::addresses::{self, Family};
 use crate::errors::to_py_err;
 use crate::imports;
+use crate::raw::args::Arg;
 use crate::raw::instance::{bare, construct};
 use crate::raw::{Owned, Result, vector};
 
@@ -127,8 +128,32 @@ pub(crate) fn shown(py: Python<'_>, sock: &Owned) -> Result<Owned> {
     Ok(shown)
 }
 
-fn descriptor(py: Python<'_>, sock: &Owned) -> Result<RawFd> {
-    Ok(vector::method(py, sock, &imports::get(py).fileno, &[])?.any(py).extract()?)
+/// `sock.fileno()`, whatever its class.
+pub(crate) fn descriptor(py: Python<'_>, sock: &Owned) -> Result<RawFd> {
+    let constants = imports::get(py);
+    let number = if constants.asked_socket.is_class_of(py, sock) {
+        constants.socket_fileno.of_instance(py, sock)?
+    } else {
+        vector::method(py, sock, &constants.fileno, &[])?
+    };
+    match number.small_int().and_then(|number| RawFd::try_from(number).ok()) {
+        Some(fd) => Ok(fd),
+        None => Ok(number.any(py).extract()?),
+    }
+}
+
+/// Whether `sock.gettimeout()`, whatever its class, is zero.
+pub(crate) fn never_blocks(py: Python<'_>, sock: &Owned) -> Result<bool> {
+    let constants = imports::get(py);
+    let timeout = if constants.asked_socket.is_class_of(py, sock) {
+        constants.socket_timeout.of_instance(py, sock)?
+    } else {
+        vector::method(py, sock, &constants.gettimeout, &[])?
+    };
+    match Arg::of(&timeout).exact_float() {
+        Some(seconds) => Ok(seconds == 0.0),
+        None => Ok(timeout.any(py).eq(0)?),
+    }
 }
 
 /// What `sock.accept()` returns for a socket of exactly Python's class, but that the new socket does not block. Nothing where
