@@ -492,8 +492,12 @@ def test_the_descriptor_is_what_the_sockets_method_says(loop, pair, monkeypatch)
         return native(sock)
 
     monkeypatch.setattr(socket.socket, "fileno", fileno)
-    other.sendall(b"second")
-    assert loop.run_until_complete(loop.sock_recv(one, 100)) == b"second"
+
+    async def receive_later():
+        loop.call_soon(other.sendall, b"second")
+        return await loop.sock_recv(one, 100)
+
+    assert loop.run_until_complete(receive_later()) == b"second"
     assert any(sock is one for sock in asked)
 
 
