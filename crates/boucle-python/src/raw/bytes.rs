@@ -172,24 +172,15 @@ impl AsRef<[u8]> for Bytes {
     }
 }
 
-/// The contiguous memory of an object that lends it: a `bytearray`, a `memoryview`, an array.
+/// The contiguous memory of an object that lends it to be read: a `bytearray`, a `memoryview`, an array.
 pub(crate) struct Buffer(Box<ffi::Py_buffer>);
 
 impl Buffer {
     /// Borrows the memory to read it. Raises `TypeError` where the object lends none, `BufferError` where it is scattered.
     pub(crate) fn readable(object: &Owned) -> Result<Self> {
-        Self::new(object, ffi::PyBUF_SIMPLE)
-    }
-
-    /// Borrows the memory to write to it.
-    pub(crate) fn writable(object: &Owned) -> Result<Self> {
-        Self::new(object, ffi::PyBUF_WRITABLE)
-    }
-
-    fn new(object: &Owned, flags: std::ffi::c_int) -> Result<Self> {
         let mut buffer = Box::new(ffi::Py_buffer::new());
         // SAFETY: the object is alive; the structure is filled where the call succeeds, and does not move: it is boxed.
-        if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *buffer, flags) } < 0 {
+        if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *buffer, ffi::PyBUF_SIMPLE) } < 0 {
             return Err(Raised);
         }
         Ok(Self(buffer))
@@ -206,14 +197,6 @@ impl Buffer {
         // SAFETY: the memory is borrowed, contiguous and of that length; the caller runs no Python while it looks.
         unsafe { slice::from_raw_parts(data.as_ptr(), self.len()) }
     }
-
-    /// The bytes, to be written to in a call in which no Python runs. The buffer was borrowed to be written to.
-    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        assert!(self.0.readonly == 0, "the memory was not borrowed to be written to");
-        let data = NonNull::new(self.0.buf.cast()).unwrap_or(NonNull::dangling());
-        // SAFETY: as above, and writable: checked. Nobody else touches it meanwhile, for the GIL is held.
-        unsafe { slice::from_raw_parts_mut(data.as_ptr(), self.len()) }
-    }
 }
 
 impl Drop for Buffer {
@@ -221,4 +204,30 @@ impl Drop for Buffer {
         // SAFETY: the buffer was filled by `PyObject_GetBuffer` and is released once.
         unsafe { ffi::PyBuffer_Release(&raw mut *self.0) };
     }
+}
+
+/// Lends the memory of an object to `fill`, which writes to it and runs no Python. Raises `TypeError` where the object lends
+/// none, `BufferError` where it cannot be written to or is scattered.
+#[inline]
+pub(crate) fn lend<R>(object: &Owned, fill: impl FnOnce(&mut [u8]) -> R) -> Result<R> {
+    /// Gives the memory back, also where `fill` panics.
+    struct Lent<'a>(&'a mut ffi::Py_buffer);
+
+    impl Drop for Lent<'_> {
+        fn drop(&mut self) {
+            // SAFETY: the buffer was filled by `PyObject_GetBuffer`, stays where it was, and is released once.
+            unsafe { ffi::PyBuffer_Release(&raw mut *self.0) };
+        }
+    }
+
+    let mut buffer = ffi::Py_buffer::new();
+    // SAFETY: the object is alive; the structure is filled where the call succeeds, and nothing moves it.
+    if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut buffer, ffi::PyBUF_WRITABLE) } < 0 {
+        return Err(Raised);
+    }
+    let lent = Lent(&mut buffer);
+    let data = NonNull::new(lent.0.buf.cast()).unwrap_or(NonNull::dangling());
+    // SAFETY: the memory is borrowed to be written to, contiguous and of that length. Nobody else touches it meanwhile, for
+    // the GIL is held.
+    Ok(fill(unsafe { slice::from_raw_parts_mut(data.as_ptr(), lent.0.len as usize) }))
 }

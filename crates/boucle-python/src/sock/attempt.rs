@@ -110,13 +110,9 @@ fn receive_into(
     buffer: &Owned,
 ) -> Result<Option<Owned>> {
     if let Some(fd) = descriptor(py, this, sock)? {
-        match Buffer::writable(buffer) {
-            Ok(mut memory) if memory.len() > 0 => {
-                let received = through(socket::receive(fd, memory.bytes_mut()))?;
-                drop(memory);
-                return received.map(|count| number(py, count)).transpose();
-            }
-            Ok(empty) => drop(empty),
+        match bytes::lend(buffer, |memory| (!memory.is_empty()).then(|| socket::receive(fd, memory))) {
+            Ok(Some(outcome)) => return through(outcome)?.map(|count| number(py, count)).transpose(),
+            Ok(None) => {}
             // The socket's own method says what is wrong.
             Err(raised) => drop(raised.take_value(py)),
         }

@@ -13,7 +13,7 @@ use crate::errors::to_py_err;
 use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::loop_core::source::Watcher;
-use crate::raw::bytes::{self, Buffer};
+use crate::raw::bytes;
 use crate::raw::context;
 use crate::raw::guard::value_of;
 use crate::raw::{Owned, Raised, Result, This, vector};
@@ -221,15 +221,13 @@ fn fill_buffer(
         }
     };
     // One that closed the connection meanwhile gets what is there all the same, as on asyncio: the socket is still open.
-    let mut buffer = match Buffer::writable(&buffer) {
-        Ok(buffer) => buffer,
+    let outcome = match bytes::lend(&buffer, |memory| receive_into(this, watcher, memory)) {
+        Ok(outcome) => outcome,
         Err(raised) => {
             let refusal = refusal(py, this, &buffer, raised);
             return check::<()>(py, this, Err(refusal), "Fatal read error on socket transport");
         }
     };
-    let outcome = receive_into(this, watcher, buffer.bytes_mut());
-    drop(buffer);
     // It may have been replaced when it was asked for its buffer.
     let Some(protocol) = &this.protocol.get() else { return Ok(()) };
     match outcome {
