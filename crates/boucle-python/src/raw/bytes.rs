@@ -20,7 +20,7 @@ static LATEST: GilCell<Option<Owned>> = GilCell::new(None);
 /// Of longer ones the memory costs little next to the copy.
 const LONGEST_KEPT: usize = 64 * 1024;
 
-/// CPython has one object for each single byte, which is everybody's.
+/// The interpreter has one object for each single byte, which is everybody's.
 const SHARED_LEN: usize = 1;
 
 /// A new `bytes` object.

@@ -137,10 +137,8 @@ impl Ask {
         // SAFETY: the type of the descriptor was checked: it has this layout.
         let class = unsafe { (*self.descriptor.as_ptr().cast::<ffi::PyMethodDescrObject>()).d_common.d_type };
         // SAFETY: both are alive.
-        assert!(
-            unsafe { ffi::PyObject_TypeCheck(object.as_ptr(), class) } != 0,
-            "not an instance of the method's class"
-        );
+        let fits = unsafe { ffi::PyObject_TypeCheck(object.as_ptr(), class) } != 0;
+        assert!(fits, "not an instance of the method's class");
         // SAFETY: the method takes an instance of its class, which was checked, and no argument.
         unsafe { Owned::from_returned((self.call)(object.as_ptr(), ptr::null_mut())) }
     }
