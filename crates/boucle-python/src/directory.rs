@@ -56,14 +56,6 @@ impl Hasher for AddressHasher {
 
 type ByAddress<V> = HashMap<usize, V, BuildHasherDefault<AddressHasher>>;
 
-/// A function, or something else that can be called, which has a number.
-struct Code {
-    /// What its address stands for, held so that the address stays its own.
-    #[expect(dead_code, reason = "held, not read")]
-    object: Owned,
-    steps_a_task: bool,
-}
-
 /// A task that has not ended.
 struct LiveTask {
     number: u32,
@@ -79,7 +71,7 @@ const CACHED_CODES: usize = 256;
 #[derive(Clone, Copy)]
 pub(crate) struct Known {
     pub(crate) number: u32,
-    origin: Origin,
+    pub(crate) origin: Origin,
     /// Whether it is how asyncio's pure-Python task steps or wakes up.
     pub(crate) steps_a_task: bool,
 }
@@ -96,7 +88,8 @@ type CachedCode = (usize, Known);
 struct Directory {
     /// The code that was looked up last, of all that share the low bits of its address: half the price of the map.
     cached_codes: Box<[CachedCode; CACHED_CODES]>,
-    codes: HashMap<u32, Code>,
+    /// What has a number by its address, held so that the address stays its own.
+    held: Vec<Owned>,
     codes_by_address: ByAddress<Known>,
     live_tasks: ByAddress<LiveTask>,
     writer: Writer,
@@ -106,7 +99,7 @@ impl Default for Directory {
     fn default() -> Self {
         Self {
             cached_codes: Box::new([(0, Known::NOTHING); CACHED_CODES]),
-            codes: HashMap::new(),
+            held: Vec::new(),
             codes_by_address: ByAddress::default(),
             live_tasks: ByAddress::default(),
             writer: Writer::default(),
@@ -182,12 +175,11 @@ pub(crate) fn origin(file: &str) -> Origin {
     if in_library || file.is_empty() { Origin::Library } else { Origin::User }
 }
 
-/// The number of a code object, and whose it is. `runs_it` is the function or coroutine it was found in, where that is at
-/// hand.
+/// What is known of a code object, which gets a number if it has none. `runs_it` is the function or coroutine it was found
+/// in, where that is at hand.
 #[inline]
-pub(crate) fn code(py: Python<'_>, code: NonNull<ffi::PyObject>, runs_it: Option<&Bound<'_, PyAny>>) -> (u32, Origin) {
-    let known = cached(py, code.as_ptr()).unwrap_or_else(|| look_up_code(py, code, runs_it));
-    (known.number, known.origin)
+pub(crate) fn code(py: Python<'_>, code: NonNull<ffi::PyObject>, runs_it: Option<&Bound<'_, PyAny>>) -> Known {
+    cached(py, code.as_ptr()).unwrap_or_else(|| look_up_code(py, code, runs_it))
 }
 
 /// What is known of a code object, if it was looked up lately. It runs no Python.
@@ -241,15 +233,10 @@ fn enter(py: Python<'_>, key: usize, object: Owned, description: PyResult<Descri
     let number = directory.writer.enter(&NewCode { name: &name, file: &file, first_line, origin, lines, shuts_down });
     let known = Known { number, origin, steps_a_task };
     if number != UNKNOWN_CODE {
-        directory.codes.insert(number, Code { object, steps_a_task });
+        directory.held.push(object);
         directory.codes_by_address.insert(key, known);
     }
     known
-}
-
-/// Whether this is the code with which asyncio's pure-Python task steps or wakes up.
-pub(crate) fn steps_a_task(py: Python<'_>, code: u32) -> bool {
-    get(py).borrow(py).codes.get(&code).is_some_and(|code| code.steps_a_task)
 }
 
 /// A task at a step: its number, and whether this is the first step of it that is recorded.
@@ -302,14 +289,14 @@ pub(crate) fn rename(py: Python<'_>, number: u32, name: &Owned) {
 /// The number of the code that a coroutine runs.
 fn code_of_coroutine(py: Python<'_>, coroutine: &Owned) -> u32 {
     if let Some(object) = frames::code(coroutine) {
-        return code(py, object, Some(&coroutine.any(py))).0;
+        return code(py, object, Some(&coroutine.any(py))).number;
     }
     if let Some(object) = connecting::stands_for(py, coroutine).and_then(|object| NonNull::new(object.as_ptr())) {
-        return code(py, object, Some(&coroutine.any(py))).0;
+        return code(py, object, Some(&coroutine.any(py))).number;
     }
     let coroutine_object = coroutine.any(py);
     if let Ok(object) = coroutine_object.getattr("cr_code") {
-        NonNull::new(object.as_ptr()).map_or(UNKNOWN_CODE, |object| code(py, object, Some(&coroutine_object)).0)
+        NonNull::new(object.as_ptr()).map_or(UNKNOWN_CODE, |object| code(py, object, Some(&coroutine_object)).number)
     } else {
         let class: Owned = coroutine_object.get_type().into_any().into();
         callable(py, class.as_ptr() as usize, &class, &coroutine_object)

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyString, PyType};
 use pyo3::{ffi, intern};
 
-use crate::directory::{self, CALLBACK, UNKNOWN_CODE};
+use crate::directory::{self, CALLBACK, Known, UNKNOWN_CODE};
 use crate::frames;
 use crate::handle::Handle;
 use crate::raw::call::{bound_method, method_parts};
@@ -47,7 +47,7 @@ impl Witness {
         let class = callback.type_ptr();
         if class == &raw mut ffi::PyFunction_Type {
             // SAFETY: a Python function, by its type; alive.
-            return unsafe { Self::of_function(py, callback.as_ptr()) };
+            return Self::Callback(unsafe { code_run_by(py, callback.as_ptr()) }.number | CALLBACK);
         }
         if let Some((function, this)) = bound_method(callback)
             // SAFETY: the bound method keeps its function alive.
@@ -91,33 +91,14 @@ impl Witness {
 
     /// # Safety
     ///
-    /// `function` is a Python function that is alive.
-    #[inline]
-    unsafe fn of_function(py: Python<'_>, function: *mut ffi::PyObject) -> Self {
-        // SAFETY: by this function's contract.
-        let code = unsafe { (*function.cast::<ffi::PyFunctionObject>()).func_code };
-        // SAFETY: a function always has a code object.
-        let code = unsafe { NonNull::new_unchecked(code) };
-        // SAFETY: by this function's contract.
-        let function = unsafe { Borrowed::from_ptr(py, function) };
-        Self::Callback(directory::code(py, code, Some(&function)).0 | CALLBACK)
-    }
-
-    /// # Safety
-    ///
     /// `function` is a Python function and `this` an object; both are alive.
     unsafe fn of_method(py: Python<'_>, function: NonNull<ffi::PyObject>, this: NonNull<ffi::PyObject>) -> Self {
         // SAFETY: by this function's contract.
-        let method = unsafe { Self::of_function(py, function.as_ptr()) };
+        let code = unsafe { code_run_by(py, function.as_ptr()) };
         // SAFETY: the same.
         let object = unsafe { Owned::from_borrowed(this) };
-        if let Self::Callback(number) = method
-            && directory::steps_a_task(py, number & !CALLBACK)
-            && let Some(task) = Self::of_task(py, object)
-        {
-            return task;
-        }
-        method
+        let task = if code.steps_a_task { Self::of_task(py, object) } else { None };
+        task.unwrap_or(Self::Callback(code.number | CALLBACK))
     }
 
     /// A step of asyncio's C task has a type of its own, with the task as `__self__`; anything else is named by its type.
@@ -204,6 +185,22 @@ unsafe fn known_method(py: Python<'_>, callback: NonNull<ffi::PyObject>) -> Opti
     (!code.steps_a_task).then_some(code.number | CALLBACK)
 }
 
+/// What is known of the code of a Python function.
+///
+/// # Safety
+///
+/// `function` is a Python function that is alive.
+#[inline]
+unsafe fn code_run_by(py: Python<'_>, function: *mut ffi::PyObject) -> Known {
+    // SAFETY: by this function's contract.
+    let code = unsafe { (*function.cast::<ffi::PyFunctionObject>()).func_code };
+    // SAFETY: a function always has a code object.
+    let code = unsafe { NonNull::new_unchecked(code) };
+    // SAFETY: by this function's contract.
+    let function = unsafe { Borrowed::from_ptr(py, function) };
+    directory::code(py, code, Some(&function))
+}
+
 /// The code of a Python function, borrowed from it; nothing for another object.
 ///
 /// # Safety
@@ -265,7 +262,7 @@ pub(crate) fn left_task(py: Python<'_>, task: This<'_, Task>) -> (u32, Whereabou
 fn place(py: Python<'_>, coroutine: &Owned) -> Option<(u32, u32)> {
     let mut place: Option<(u32, u32)> = None;
     let suspended = frames::walk(coroutine, |suspended| {
-        let (code, origin) = directory::code(py, suspended.code, None);
+        let Known { number: code, origin, .. } = directory::code(py, suspended.code, None);
         if origin == Origin::User || place.is_none() {
             place = Some((code, suspended.offset));
         }
