@@ -30,12 +30,17 @@ struct Attribute {
 }
 
 impl Attribute {
-    /// The attribute as it is. Nothing where a function is not of the module whose names are these.
+    /// The attribute as it is. Nothing where it is a function of another module than that whose names are these, or an object
+    /// that wraps one.
     fn of(class: &Bound<'_, PyAny>, namespace: &Bound<'_, PyAny>, name: &str) -> Option<Self> {
         let name = PyString::intern(class.py(), name);
         let value = class.getattr(&name).ok()?;
         let function = Function::of(value.clone().into());
-        if function.is_some() && !value.getattr("__globals__").ok()?.is(namespace) {
+        let is_own = match &function {
+            Some(_) => value.getattr("__globals__").ok()?.is(namespace),
+            None => is_of_c(&value),
+        };
+        if !is_own {
             return None;
         }
         Some(Self { name: name.into_any().into(), value: value.into(), function })
@@ -47,6 +52,12 @@ impl Attribute {
         let found = name.and_then(|name| class.any(py).getattr(name));
         found.map_err(|error| discard(py, error)).is_ok_and(|found| found.is(self.value.any(py)))
     }
+}
+
+/// Whether an object is a function or a method of C.
+fn is_of_c(object: &Bound<'_, PyAny>) -> bool {
+    let types = ["builtin_function_or_method", "method_descriptor", "wrapper_descriptor"];
+    object.get_type().name().is_ok_and(|name| types.into_iter().any(|of_c| name == of_c))
 }
 
 impl Unchanged {

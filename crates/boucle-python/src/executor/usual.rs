@@ -1,0 +1,210 @@
+//! Where a call reaches its thread with a native job: asyncio's code and the executor's are as they were written.
+//!
+//! Tools that carry something into threads replace `ThreadPoolExecutor.submit`, in the class or in an instance, and see each
+//! call then, for asyncio's own way is taken. So it is in debug mode, for other executors and for classes that derive from it,
+//! and where anything that a native job does without is not what its module says.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use crate::imports;
+use crate::loop_core::{LoopCore, tasks};
+use crate::raw::call::{bound_method, class_version};
+use crate::raw::guard::discard;
+use crate::raw::instance::{Function, Places};
+use crate::raw::nested::Nested;
+use crate::raw::{GilOnce, Owned, Result, This};
+use crate::settings;
+use crate::unchanged::Unchanged;
+
+/// What is read of an executor.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    Lock,
+    Broken,
+    Shutdown,
+    Queue,
+}
+
+/// A name in a module, and what it meant.
+struct Meaning {
+    namespace: Owned,
+    name: Owned,
+    value: Owned,
+    function: Option<Function>,
+}
+
+impl Meaning {
+    /// The name as it is. Nothing where it is that of a function or a class of another module: somebody has put it there.
+    fn of(module: &Bound<'_, PyModule>, name: &str) -> PyResult<Option<Self>> {
+        let value = module.getattr(name)?;
+        let function = Function::of(value.clone().into());
+        let is_own = match imports::attribute(&value, intern!(module.py(), "__module__"))? {
+            Some(of) => of.eq(module.name()?)?,
+            None => true,
+        };
+        Ok(is_own.then(|| Self {
+            namespace: module.dict().into_any().into(),
+            name: PyString::intern(module.py(), name).into_any().into(),
+            value: value.into(),
+            function,
+        }))
+    }
+
+    fn holds(&self, py: Python<'_>) -> bool {
+        let namespace = self.namespace.any(py);
+        let found = namespace.cast::<PyDict>().map_err(PyErr::from).and_then(|names| names.get_item(self.name.any(py)));
+        found.map_err(|error| discard(py, error)).is_ok_and(|found| found.is_some_and(|it| it.is(self.value.any(py))))
+            && self.function.as_ref().is_none_or(Function::is_unchanged)
+    }
+}
+
+/// What is looked up, and how it was then.
+pub(super) struct Known {
+    executor: Unchanged,
+    submit: Owned,
+    /// `_WorkItem`.
+    pub(super) item: Unchanged,
+    future: Unchanged,
+    loops: Unchanged,
+    check_default_executor: Owned,
+    meanings: Vec<Meaning>,
+    places: Places<4>,
+    /// The names in the executor's module.
+    namespace: Owned,
+    /// What the future of a call does when it is done.
+    pub(super) check_cancel: Nested<3>,
+    /// What a job has called in the loop.
+    pub(super) set_state: Owned,
+    pub(super) logger: Owned,
+    pub(super) invalid_state: Owned,
+}
+
+/// Nothing where asyncio or the executor's module is not as it is known to be.
+static KNOWN: GilOnce<Option<Known>> = GilOnce::new();
+
+/// What was looked up; nothing before a call could use it.
+#[inline]
+pub(super) fn looked_up(py: Python<'_>) -> Option<&Known> {
+    KNOWN.get_static(py)?.as_ref()
+}
+
+/// Looks everything up, once the executor's module is there: asyncio does not import it before it needs it.
+#[cold]
+fn look_everything_up(py: Python<'_>) -> PyResult<()> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    if modules.contains("concurrent.futures.thread")? {
+        KNOWN.set(py, if cfg!(Py_3_14) { None } else { look_up(py)? });
+    }
+    Ok(())
+}
+
+fn look_up(py: Python<'_>) -> PyResult<Option<Known>> {
+    let threads = py.import("concurrent.futures.thread")?;
+    let base = py.import("concurrent.futures._base")?;
+    let futures = py.import("asyncio.futures")?;
+    let events = py.import("asyncio.base_events")?;
+    let class = threads.getattr("ThreadPoolExecutor")?;
+    let chaining = Function::of(futures.getattr("_chain_future")?.into());
+    let Some(chaining) = chaining else { return Ok(None) };
+    let namespace = futures.dict().into_any();
+    let check_cancel =
+        Nested::of(&chaining, &namespace, "_call_check_cancel", ["dest_loop", "source", "source_loop"])?;
+    let set_state = Nested::of(&chaining, &namespace, "_set_state", [])?;
+    let (Some(check_cancel), Some(set_state)) = (check_cancel, set_state) else { return Ok(None) };
+    let meanings = [
+        Meaning::of(&events, "futures")?,
+        Meaning::of(&futures, "wrap_future")?,
+        Meaning::of(&futures, "_chain_future")?,
+        Meaning::of(&futures, "_get_loop")?,
+        Meaning::of(&threads, "_WorkItem")?,
+        Meaning::of(&threads, "_base")?,
+        Meaning::of(&base, "Future")?,
+    ];
+    let Some(meanings) = meanings.into_iter().collect() else { return Ok(None) };
+    Ok(Some(Known {
+        executor: Unchanged::of(&threads, "ThreadPoolExecutor", ["submit", "_adjust_thread_count"])?,
+        submit: class.getattr("submit")?.into(),
+        item: Unchanged::of(&threads, "_WorkItem", ["__init__", "run"])?,
+        future: Unchanged::of(&base, "Future", OF_A_FUTURE)?,
+        loops: Unchanged::of(&events, "BaseEventLoop", ["run_in_executor", "_check_default_executor"])?,
+        check_default_executor: events.getattr("BaseEventLoop")?.getattr("_check_default_executor")?.into(),
+        meanings,
+        places: Places::of(py, &class, ["_shutdown_lock", "_broken", "_shutdown", "_work_queue"])?,
+        namespace: threads.dict().into_any().into(),
+        check_cancel,
+        set_state: set_state.make(py, []).map_err(|raised| raised.take(py))?,
+        logger: base.getattr("LOGGER")?.into(),
+        invalid_state: base.getattr("InvalidStateError")?.into(),
+    }))
+}
+
+/// Methods of `concurrent.futures.Future` that are done natively.
+const OF_A_FUTURE: [&str; 10] = [
+    "__init__",
+    "__repr__",
+    "_invoke_callbacks",
+    "add_done_callback",
+    "cancel",
+    "exception",
+    "result",
+    "set_exception",
+    "set_result",
+    "set_running_or_notify_cancel",
+];
+
+/// What a call on this loop uses; nothing where asyncio's own way is to be taken.
+#[inline]
+pub(super) fn known<'py>(py: Python<'py>, core: This<'_, LoopCore>) -> Option<&'py Known> {
+    if KNOWN.get_static(py).is_none() {
+        look_everything_up(py).map_err(|error| discard(py, error)).ok()?;
+    }
+    let known = looked_up(py)?;
+    let version = class_version(core);
+    let is_usual = !core.debug()
+        && settings::native_tasks()
+        && core.is_open()
+        && tasks::makes_futures(py, core)
+        && ((version != 0 && core.executes().get() == version) || look(py, core, known))
+        && known.loops.holds(py)
+        && known.item.holds(py)
+        && known.future.holds(py)
+        && known.meanings.iter().all(|meaning| meaning.holds(py));
+    is_usual.then_some(known)
+}
+
+/// Whether the question that asyncio asks the loop first is its own; notes for which version of the class it is.
+#[cold]
+fn look(py: Python<'_>, core: This<'_, LoopCore>, known: &Known) -> bool {
+    let asks = core.to_owned().any(py).getattr(intern!(py, "_check_default_executor"));
+    let asks = asks.map_err(|error| discard(py, error)).is_ok_and(|method| is_bound(&method.into(), &known.check_default_executor));
+    core.executes().set(if asks { class_version(core) } else { 0 });
+    asks
+}
+
+/// Whether a bound method is that of a function.
+fn is_bound(method: &Owned, function: &Owned) -> bool {
+    bound_method(method).is_some_and(|(bound, _)| bound.as_ptr() == function.as_ptr())
+}
+
+impl Known {
+    /// Whether `executor.submit` is that of `ThreadPoolExecutor`, as it was written.
+    pub(super) fn submits_as_written(&self, py: Python<'_>, executor: &Owned) -> Result<bool> {
+        if !self.executor.is_class_of(py, executor) {
+            return Ok(false);
+        }
+        Ok(is_bound(&executor.any(py).getattr(intern!(py, "submit"))?.into(), &self.submit))
+    }
+
+    /// An attribute of an executor.
+    pub(super) fn of_executor(&self, py: Python<'_>, executor: &Owned, place: Place) -> Result<Owned> {
+        self.places.get(py, executor, place as usize)
+    }
+
+    /// What a name means in the executor's module.
+    pub(super) fn of_module(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> Result<Option<Owned>> {
+        let namespace = self.namespace.any(py);
+        Ok(namespace.cast::<PyDict>().map_err(PyErr::from)?.get_item(name)?.map(Owned::from))
+    }
+}
