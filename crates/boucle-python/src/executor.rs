@@ -15,33 +15,32 @@
 //! So threads, tracebacks, the turn in which a future is done and what the chronology shows of it are the same. The two
 //! callbacks are functions of asyncio's code, made without the function around them (`raw/nested.rs`).
 //!
-//! * [`job`]: the stand-in. [`usual`]: where this is done.
+//! * [`job`]: the stand-in. [`queue`]: how an item gets to a thread. [`usual`]: where this is done.
 //!
 //! # Invariants
 //!
-//! * An item is queued as `ThreadPoolExecutor.submit` queues it: under both locks, after the same questions. Where a lock is
-//!   not free or an answer is another one, nothing has been done yet, and asyncio's own way is taken from the beginning.
+//! * Until an item is in the queue nothing has been done that anybody could notice, and asyncio's own way can be taken from
+//!   the beginning: where a thread is to be started, where the executor refuses, where anything is unusual.
 //! * A job is changed under the GIL, between two pieces of Python code: it needs no lock of its own.
 //!
 //! Rejected: an item of our own, whose `run` is native. It saves 1,500 instructions more, and the frame of `run` would be
 //! missing in tracebacks and in what profilers see.
 
 mod job;
+mod queue;
 mod usual;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use pyo3::{ffi, intern};
+use pyo3::ffi;
 
 use crate::future::{self, waiters::Waiter};
 use crate::imports;
 use crate::loop_core::{LoopCore, outbox};
 use crate::raw::context::Context;
-use crate::raw::guard::afterwards;
 use crate::raw::{Args, Owned, Result, This, method, vector};
 use job::Job;
 pub(crate) use job::initialise;
-use usual::{Known, Place};
 
 fn run_in_executor(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
     // The step may go on to wait for that thread.
@@ -63,7 +62,13 @@ fn natively(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<
         return Ok(None);
     }
     let args: Owned = PyTuple::new(py, rest.map(|arg| arg.any(py)))?.into_any().into();
-    let Some(job) = submit(py, core, known, &executor, &function.to_owned(), &args)? else { return Ok(None) };
+    let keywords: Owned = PyDict::new(py).into_any().into();
+    let job = job::make(py, core)?;
+    let item = vector::call(py, known.item.class(), &[&job, &function.to_owned(), &args, &keywords])?;
+    if !known.queues.put(py, &executor, &item)? {
+        return Ok(None);
+    }
+    drop((item, args, keywords));
     let future = future::make(py, core)?;
     if let (Some(this), Some(stand_in)) = (future::native(&future), This::<Job>::exactly(&job)) {
         let cancels = known.check_cancel.make(py, [&core.to_owned(), &job, &Owned::none(py)])?;
@@ -71,47 +76,6 @@ fn natively(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<
         job::chain(py, stand_in, future.clone())?;
     }
     Ok(Some(future))
-}
-
-/// Queues a call, as `executor.submit` does. Its job; nothing where that would wait or refuse.
-fn submit(
-    py: Python<'_>,
-    core: This<'_, LoopCore>,
-    known: &Known,
-    executor: &Owned,
-    function: &Owned,
-    args: &Owned,
-) -> Result<Option<Owned>> {
-    let Some(exit_lock) = known.of_module(py, intern!(py, "_global_shutdown_lock"))? else { return Ok(None) };
-    holding(py, &known.of_executor(py, executor, Place::Lock)?, || {
-        holding(py, &exit_lock, || {
-            if !known.of_executor(py, executor, Place::Broken)?.is_false()
-                || !known.of_executor(py, executor, Place::Shutdown)?.is_false()
-                || !known.of_module(py, intern!(py, "_shutdown"))?.is_some_and(|ends| ends.is_false())
-            {
-                return Ok(None);
-            }
-            let job = job::make(py, core)?;
-            let keywords: Owned = PyDict::new(py).into_any().into();
-            let item = vector::call(py, known.item.class(), &[&job, function, args, &keywords])?;
-            let queue = known.of_executor(py, executor, Place::Queue)?;
-            vector::method(py, &queue, intern!(py, "put"), &[&item])?;
-            drop(item);
-            vector::method(py, executor, intern!(py, "_adjust_thread_count"), &[])?;
-            Ok(Some(job))
-        })
-    })
-}
-
-/// Does work while it holds a lock; nothing where somebody else holds it.
-fn holding<R>(py: Python<'_>, lock: &Owned, work: impl FnOnce() -> Result<Option<R>>) -> Result<Option<R>> {
-    if !vector::method(py, lock, intern!(py, "acquire"), &[&Owned::falsehood(py)])?.is(&Owned::truth(py)) {
-        return Ok(None);
-    }
-    let mut done = None;
-    let result = work().map(|result| done = result);
-    afterwards(py, result, || vector::method(py, lock, intern!(py, "release"), &[]).map(drop))?;
-    Ok(done)
 }
 
 /// The methods of a loop.

@@ -8,24 +8,16 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
+use super::queue::Queues;
 use crate::imports;
 use crate::loop_core::{LoopCore, tasks};
 use crate::raw::call::{bound_method, class_version};
 use crate::raw::guard::discard;
-use crate::raw::instance::{Function, Places};
+use crate::raw::instance::Function;
 use crate::raw::nested::Nested;
 use crate::raw::{GilOnce, Owned, Result, This};
 use crate::settings;
 use crate::unchanged::Unchanged;
-
-/// What is read of an executor.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Place {
-    Lock,
-    Broken,
-    Shutdown,
-    Queue,
-}
 
 /// A name in a module, and what it meant.
 struct Meaning {
@@ -70,9 +62,7 @@ pub(super) struct Known {
     loops: Unchanged,
     check_default_executor: Owned,
     meanings: Vec<Meaning>,
-    places: Places<4>,
-    /// The names in the executor's module.
-    namespace: Owned,
+    pub(super) queues: Queues,
     /// What the future of a call does when it is done.
     pub(super) check_cancel: Nested<3>,
     /// What a job has called in the loop.
@@ -131,8 +121,7 @@ fn look_up(py: Python<'_>) -> PyResult<Option<Known>> {
         loops: Unchanged::of(&events, "BaseEventLoop", ["run_in_executor", "_check_default_executor"])?,
         check_default_executor: events.getattr("BaseEventLoop")?.getattr("_check_default_executor")?.into(),
         meanings,
-        places: Places::of(py, &class, ["_shutdown_lock", "_broken", "_shutdown", "_work_queue"])?,
-        namespace: threads.dict().into_any().into(),
+        queues: Queues::look_up(py, &threads)?,
         check_cancel,
         set_state: set_state.make(py, []).map_err(|raised| raised.take(py))?,
         logger: base.getattr("LOGGER")?.into(),
@@ -195,16 +184,5 @@ impl Known {
             return Ok(false);
         }
         Ok(is_bound(&executor.any(py).getattr(intern!(py, "submit"))?.into(), &self.submit))
-    }
-
-    /// An attribute of an executor.
-    pub(super) fn of_executor(&self, py: Python<'_>, executor: &Owned, place: Place) -> Result<Owned> {
-        self.places.get(py, executor, place as usize)
-    }
-
-    /// What a name means in the executor's module.
-    pub(super) fn of_module(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> Result<Option<Owned>> {
-        let namespace = self.namespace.any(py);
-        Ok(namespace.cast::<PyDict>().map_err(PyErr::from)?.get_item(name)?.map(Owned::from))
     }
 }
