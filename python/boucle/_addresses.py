@@ -63,7 +63,7 @@ class Addresses:
 
 def _is_number(host):
     """Whether a host is an address of either family, with or without a zone."""
-    if type(host) is not str:
+    if type(host) is not str or not (":" in host or host[-1:].isdecimal()):
         return False
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -30,9 +30,9 @@ mod job;
 mod queue;
 mod usual;
 
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use pyo3::ffi;
 
 use crate::future::{self, waiters::Waiter};
 use crate::imports;
@@ -40,7 +40,7 @@ use crate::loop_core::{LoopCore, outbox};
 use crate::raw::context::Context;
 use crate::raw::{Args, Owned, Result, This, method, vector};
 use job::Job;
-pub(crate) use job::initialise;
+pub(crate) use job::{initialise, result_to_copy};
 
 fn run_in_executor(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
     // The step may go on to wait for that thread.
@@ -80,5 +80,7 @@ fn natively(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<
 
 /// The methods of a loop.
 pub(crate) fn methods() -> [ffi::PyMethodDef; 1] {
-    [method!(LoopCore, "run_in_executor", args run_in_executor, "run_in_executor($self, executor, func, *args)\n--\n\nRun func(*args) in a thread of the executor, the default one for None. Returns a future of the result.")]
+    [
+        method!(LoopCore, "run_in_executor", args run_in_executor, "run_in_executor($self, executor, func, *args)\n--\n\nRun func(*args) in a thread of the executor, the default one for None. Returns a future of the result."),
+    ]
 }

@@ -55,8 +55,8 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 mod _boucle {
     use super::{
-        connecting, directory, executor, frames, future, handle, imports, loop_core, raw, settings, sock, stacks, streams, task,
-        tls, transport, viewer,
+        connecting, directory, executor, frames, future, handle, imports, loop_core, raw, settings, sock, stacks,
+        streams, task, tls, transport, viewer,
     };
     use pyo3::prelude::*;
     use pyo3::types::PyType;

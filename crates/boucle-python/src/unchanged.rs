@@ -1,13 +1,16 @@
-//! Classes that are written in Python, and functions of theirs that are done natively: only while they are as they were
-//! written.
+//! Classes that are written in Python, and functions of theirs and of modules that are done natively: only while they are as
+//! they were written.
 //!
-//! A class says when it changes, by the version that the interpreter gives it, so its functions are looked up once.
+//! A class says when it changes, by the version that the interpreter gives it, so its functions are looked up once. A module
+//! does not, and is asked each time.
 
 use std::cell::Cell;
 
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyString};
 
+use crate::imports;
 use crate::raw::Owned;
 use crate::raw::guard::discard;
 use crate::raw::instance::{Function, version};
@@ -95,5 +98,47 @@ impl Unchanged {
         // The look-ups have given the class a version, if it can have one.
         self.version.set(if holds { version(&self.class) } else { 0 });
         holds
+    }
+}
+
+/// Names in a module, and what they meant.
+pub(crate) struct Names {
+    namespace: Owned,
+    /// Nothing where somebody had changed one before.
+    meanings: Option<Vec<Attribute>>,
+}
+
+impl Names {
+    /// Notes what names in a module mean. Its functions and classes are made in one of the modules `homes`.
+    pub(crate) fn of<const N: usize>(module: &Bound<'_, PyModule>, homes: &[&str], names: [&str; N]) -> PyResult<Self> {
+        let py = module.py();
+        let mut meanings = Some(Vec::with_capacity(N));
+        for name in names {
+            let name = PyString::intern(py, name);
+            let value = module.getattr(&name)?;
+            if let Some(home) = imports::attribute(&value, intern!(py, "__module__"))?
+                && !homes.contains(&&*home.extract::<String>()?)
+            {
+                meanings = None;
+            }
+            let function = Function::of(value.clone().into());
+            if let Some(meanings) = &mut meanings {
+                meanings.push(Attribute { name: name.into_any().into(), value: value.into(), function });
+            }
+        }
+        Ok(Self { namespace: module.dict().into_any().into(), meanings })
+    }
+
+    /// Whether they mean that.
+    pub(crate) fn hold(&self, py: Python<'_>) -> bool {
+        let namespace = self.namespace.any(py);
+        let is_there = |meaning: &Attribute| {
+            let names = namespace.cast::<PyDict>().map_err(PyErr::from);
+            let found = names.and_then(|names| names.get_item(meaning.name.any(py)));
+            let found = found.map_err(|error| discard(py, error)).ok().flatten();
+            found.is_some_and(|found| found.is(meaning.value.any(py)))
+                && meaning.function.as_ref().is_none_or(Function::is_unchanged)
+        };
+        self.meanings.as_ref().is_some_and(|meanings| meanings.iter().all(is_there))
     }
 }

@@ -151,7 +151,7 @@ fn hand_over(py: Python<'_>, this: This<'_, Job>, known: &Known, core: &Owned, f
     if vector::method(py, core, intern!(py, "is_closed"), &[])?.any(py).is_truthy()? {
         return Ok(());
     }
-    let arguments = [&known.set_state, future, &this.to_owned()];
+    let arguments = [known.set_state.object(), future, &this.to_owned()];
     vector::method(py, core, intern!(py, "call_soon_threadsafe"), &arguments).map(drop)
 }
 
@@ -208,6 +208,12 @@ fn done(_: Python<'_>, this: This<'_, Job>) -> Result<bool> {
     Ok(this.state.get().is_done())
 }
 
+/// What a job returned, where asyncio's function that copies it to a future may be done without.
+pub(crate) fn result_to_copy(py: Python<'_>, job: &Owned) -> Option<Owned> {
+    let returned = This::<Job>::exactly(job).filter(|job| job.state.get() == State::Returned)?;
+    usual::looked_up(py).filter(|known| known.copies_as_written(py)).and_then(|_| returned.outcome.get())
+}
+
 fn exception(_: Python<'_>, this: This<'_, Job>) -> Result<Option<Owned>> {
     Ok(if this.state.get() == State::Failed { this.outcome.get() } else { None })
 }
@@ -246,7 +252,12 @@ fn methods() -> [ffi::PyMethodDef; 9] {
         ),
         method!(Job, "set_result", args set_result, "set_result($self, result, /)\n--\n\nNotes what the call returned. Raises InvalidStateError if it is done."),
         method!(Job, "set_exception", args set_exception, "set_exception($self, exception, /)\n--\n\nNotes what the call raised. Raises InvalidStateError if it is done."),
-        method!(Job, "cancel", cancel, "cancel($self, /)\n--\n\nCancels a call that was not begun. Whether it is cancelled."),
+        method!(
+            Job,
+            "cancel",
+            cancel,
+            "cancel($self, /)\n--\n\nCancels a call that was not begun. Whether it is cancelled."
+        ),
         method!(Job, "cancelled", cancelled, "cancelled($self, /)\n--\n\nWhether it was cancelled."),
         method!(Job, "running", running, "running($self, /)\n--\n\nWhether a thread is at it."),
         method!(Job, "done", done, "done($self, /)\n--\n\nWhether it is over."),

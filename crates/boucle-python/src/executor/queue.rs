@@ -39,15 +39,8 @@ impl Queues {
     /// Looks everything up. `module` is the executor's.
     pub(super) fn look_up(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<Self> {
         let threading = py.import("threading")?;
-        let names = [
-            "_shutdown_lock",
-            "_broken",
-            "_shutdown",
-            "_work_queue",
-            "_idle_semaphore",
-            "_threads",
-            "_max_workers",
-        ];
+        let names =
+            ["_shutdown_lock", "_broken", "_shutdown", "_work_queue", "_idle_semaphore", "_threads", "_max_workers"];
         Ok(Self {
             executors: Places::of(py, &module.getattr("ThreadPoolExecutor")?, names)?,
             semaphore: Unchanged::of(&threading, "Semaphore", ["acquire", "release", "__setattr__"])?,

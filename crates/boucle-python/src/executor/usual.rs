@@ -6,10 +6,9 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
 
 use super::queue::Queues;
-use crate::imports;
+use crate::future::soon;
 use crate::loop_core::{LoopCore, tasks};
 use crate::raw::call::{bound_method, class_version};
 use crate::raw::guard::discard;
@@ -17,56 +16,26 @@ use crate::raw::instance::Function;
 use crate::raw::nested::Nested;
 use crate::raw::{GilOnce, Owned, Result, This};
 use crate::settings;
-use crate::unchanged::Unchanged;
-
-/// A name in a module, and what it meant.
-struct Meaning {
-    namespace: Owned,
-    name: Owned,
-    value: Owned,
-    function: Option<Function>,
-}
-
-impl Meaning {
-    /// The name as it is. Nothing where it is that of a function or a class of another module: somebody has put it there.
-    fn of(module: &Bound<'_, PyModule>, name: &str) -> PyResult<Option<Self>> {
-        let value = module.getattr(name)?;
-        let function = Function::of(value.clone().into());
-        let is_own = match imports::attribute(&value, intern!(module.py(), "__module__"))? {
-            Some(of) => of.eq(module.name()?)?,
-            None => true,
-        };
-        Ok(is_own.then(|| Self {
-            namespace: module.dict().into_any().into(),
-            name: PyString::intern(module.py(), name).into_any().into(),
-            value: value.into(),
-            function,
-        }))
-    }
-
-    fn holds(&self, py: Python<'_>) -> bool {
-        let namespace = self.namespace.any(py);
-        let found = namespace.cast::<PyDict>().map_err(PyErr::from).and_then(|names| names.get_item(self.name.any(py)));
-        found.map_err(|error| discard(py, error)).is_ok_and(|found| found.is_some_and(|it| it.is(self.value.any(py))))
-            && self.function.as_ref().is_none_or(Function::is_unchanged)
-    }
-}
+use crate::unchanged::{Names, Unchanged};
 
 /// What is looked up, and how it was then.
 pub(super) struct Known {
     executor: Unchanged,
     submit: Owned,
+    adjusts: Owned,
     /// `_WorkItem`.
     pub(super) item: Unchanged,
     future: Unchanged,
     loops: Unchanged,
     check_default_executor: Owned,
-    meanings: Vec<Meaning>,
+    names: [Names; 4],
     pub(super) queues: Queues,
     /// What the future of a call does when it is done.
     pub(super) check_cancel: Nested<3>,
     /// What a job has called in the loop.
-    pub(super) set_state: Owned,
+    pub(super) set_state: Function,
+    /// What that calls.
+    copying: Names,
     pub(super) logger: Owned,
     pub(super) invalid_state: Owned,
 }
@@ -99,31 +68,32 @@ fn look_up(py: Python<'_>) -> PyResult<Option<Known>> {
     let chaining = Function::of(futures.getattr("_chain_future")?.into());
     let Some(chaining) = chaining else { return Ok(None) };
     let namespace = futures.dict().into_any();
-    let check_cancel =
-        Nested::of(&chaining, &namespace, "_call_check_cancel", ["dest_loop", "source", "source_loop"])?;
+    let check_cancel = Nested::of(&chaining, &namespace, "_call_check_cancel", ["dest_loop", "source", "source_loop"])?;
     let set_state = Nested::of(&chaining, &namespace, "_set_state", [])?;
     let (Some(check_cancel), Some(set_state)) = (check_cancel, set_state) else { return Ok(None) };
-    let meanings = [
-        Meaning::of(&events, "futures")?,
-        Meaning::of(&futures, "wrap_future")?,
-        Meaning::of(&futures, "_chain_future")?,
-        Meaning::of(&futures, "_get_loop")?,
-        Meaning::of(&threads, "_WorkItem")?,
-        Meaning::of(&threads, "_base")?,
-        Meaning::of(&base, "Future")?,
+    let of_futures = ["asyncio.futures", "asyncio.base_futures"];
+    let names = [
+        Names::of(&events, &[], ["futures"])?,
+        Names::of(&futures, &of_futures, ["wrap_future", "_chain_future", "_get_loop"])?,
+        Names::of(&threads, &["concurrent.futures.thread"], ["_WorkItem", "_base"])?,
+        Names::of(&base, &["concurrent.futures._base"], ["Future"])?,
     ];
-    let Some(meanings) = meanings.into_iter().collect() else { return Ok(None) };
+    let set_state = Function::of(set_state.make(py, []).map_err(|raised| raised.take(py))?);
+    let Some(set_state) = set_state else { return Ok(None) };
+    soon::sets_state(set_state.object());
     Ok(Some(Known {
         executor: Unchanged::of(&threads, "ThreadPoolExecutor", ["submit", "_adjust_thread_count"])?,
         submit: class.getattr("submit")?.into(),
+        adjusts: class.getattr("_adjust_thread_count")?.into(),
         item: Unchanged::of(&threads, "_WorkItem", ["__init__", "run"])?,
         future: Unchanged::of(&base, "Future", OF_A_FUTURE)?,
         loops: Unchanged::of(&events, "BaseEventLoop", ["run_in_executor", "_check_default_executor"])?,
         check_default_executor: events.getattr("BaseEventLoop")?.getattr("_check_default_executor")?.into(),
-        meanings,
+        names,
+        copying: Names::of(&futures, &of_futures, ["isfuture", "_copy_future_state"])?,
         queues: Queues::look_up(py, &threads)?,
         check_cancel,
-        set_state: set_state.make(py, []).map_err(|raised| raised.take(py))?,
+        set_state,
         logger: base.getattr("LOGGER")?.into(),
         invalid_state: base.getattr("InvalidStateError")?.into(),
     }))
@@ -159,7 +129,7 @@ pub(super) fn known<'py>(py: Python<'py>, core: This<'_, LoopCore>) -> Option<&'
         && known.loops.holds(py)
         && known.item.holds(py)
         && known.future.holds(py)
-        && known.meanings.iter().all(|meaning| meaning.holds(py));
+        && known.names.iter().all(|names| names.hold(py));
     is_usual.then_some(known)
 }
 
@@ -167,7 +137,9 @@ pub(super) fn known<'py>(py: Python<'py>, core: This<'_, LoopCore>) -> Option<&'
 #[cold]
 fn look(py: Python<'_>, core: This<'_, LoopCore>, known: &Known) -> bool {
     let asks = core.to_owned().any(py).getattr(intern!(py, "_check_default_executor"));
-    let asks = asks.map_err(|error| discard(py, error)).is_ok_and(|method| is_bound(&method.into(), &known.check_default_executor));
+    let asks = asks
+        .map_err(|error| discard(py, error))
+        .is_ok_and(|method| is_bound(&method.into(), &known.check_default_executor));
     core.executes().set(if asks { class_version(core) } else { 0 });
     asks
 }
@@ -178,11 +150,22 @@ fn is_bound(method: &Owned, function: &Owned) -> bool {
 }
 
 impl Known {
-    /// Whether `executor.submit` is that of `ThreadPoolExecutor`, as it was written.
+    /// Whether what a job has called in the loop is as it was written.
+    pub(super) fn copies_as_written(&self, py: Python<'_>) -> bool {
+        self.set_state.is_unchanged() && self.copying.hold(py)
+    }
+
+    /// Whether an executor's methods are those of `ThreadPoolExecutor`, as that was written.
     pub(super) fn submits_as_written(&self, py: Python<'_>, executor: &Owned) -> Result<bool> {
         if !self.executor.is_class_of(py, executor) {
             return Ok(false);
         }
-        Ok(is_bound(&executor.any(py).getattr(intern!(py, "submit"))?.into(), &self.submit))
+        let own = [(intern!(py, "submit"), &self.submit), (intern!(py, "_adjust_thread_count"), &self.adjusts)];
+        for (name, function) in own {
+            if !is_bound(&executor.any(py).getattr(name)?.into(), function) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
