@@ -16,6 +16,7 @@
 //! callbacks are functions of asyncio's code, made without the function around them (`raw/nested.rs`).
 //!
 //! * [`job`]: the stand-in. [`queue`]: how an item gets to a thread. [`usual`]: where this is done.
+//! * [`resolving`]: names are looked up by a function of ours.
 //!
 //! # Invariants
 //!
@@ -28,6 +29,7 @@
 
 mod job;
 mod queue;
+pub(crate) mod resolving;
 mod usual;
 
 use pyo3::ffi;
@@ -64,7 +66,8 @@ fn natively(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<
     let args: Owned = PyTuple::new(py, rest.map(|arg| arg.any(py)))?.into_any().into();
     let keywords: Owned = PyDict::new(py).into_any().into();
     let job = job::make(py, core)?;
-    let item = vector::call(py, known.item.class(), &[&job, &function.to_owned(), &args, &keywords])?;
+    let function = resolving::instead_of(py, function.to_owned());
+    let item = vector::call(py, known.item.class(), &[&job, &function, &args, &keywords])?;
     if !known.queues.put(py, &executor, &item)? {
         return Ok(None);
     }

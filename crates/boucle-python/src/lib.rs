@@ -125,6 +125,12 @@ mod _boucle {
         viewer::snapshot(py, pid, seconds)
     }
 
+    /// Learns what is called in a thread in the place of `socket.getaddrinfo`, as that was written.
+    #[pyfunction]
+    fn _learn_resolver(socket: &Bound<'_, PyModule>, instead: &Bound<'_, PyAny>) -> PyResult<()> {
+        executor::resolving::learn(socket, instead)
+    }
+
     /// Learns the classes of the streams, as they were written.
     #[pyfunction]
     fn _learn_streams(
