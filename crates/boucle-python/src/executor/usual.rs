@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use super::queue::Queues;
 use crate::future::soon;
 use crate::loop_core::{LoopCore, tasks};
-use crate::raw::call::{bound_method, class_version};
+use crate::raw::call::{bound_method, builtin_address, class_version};
 use crate::raw::guard::discard;
 use crate::raw::instance::Function;
 use crate::raw::nested::Nested;
@@ -133,15 +133,15 @@ pub(super) fn known<'py>(py: Python<'py>, core: This<'_, LoopCore>) -> Option<&'
     is_usual.then_some(known)
 }
 
-/// Whether the question that asyncio asks the loop first is its own; notes for which version of the class it is.
+/// Whether the questions that asyncio asks the loop first are answered as ever; notes for which version of the class they are.
 #[cold]
 fn look(py: Python<'_>, core: This<'_, LoopCore>, known: &Known) -> bool {
-    let asks = core.to_owned().any(py).getattr(intern!(py, "_check_default_executor"));
-    let asks = asks
-        .map_err(|error| discard(py, error))
-        .is_ok_and(|method| is_bound(&method.into(), &known.check_default_executor));
-    core.executes().set(if asks { class_version(core) } else { 0 });
-    asks
+    let method = |name| core.to_owned().any(py).getattr(name).map_err(|error| discard(py, error)).map(Owned::from);
+    let is_usual = method(intern!(py, "_check_closed")).is_ok_and(|ours| builtin_address(&ours).is_some())
+        && method(intern!(py, "_check_default_executor"))
+            .is_ok_and(|asyncios| is_bound(&asyncios, &known.check_default_executor));
+    core.executes().set(if is_usual { class_version(core) } else { 0 });
+    is_usual
 }
 
 /// Whether a bound method is that of a function.

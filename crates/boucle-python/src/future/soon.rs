@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::Future;
 use super::waiters::Waiter;
+use super::{Future, State};
 use crate::executor;
 use crate::imports;
 use crate::loop_core::{LoopCore, tasks};
@@ -84,6 +84,8 @@ fn set_result(py: Python<'_>, args: &StoredArgs) -> Option<Result<()>> {
 fn set_state(py: Python<'_>, args: &StoredArgs) -> Option<Result<()>> {
     let (future, job) = two(py, args)?;
     let result = executor::result_to_copy(py, &job).filter(|_| is_plain(py, &future))?;
+    // Of a future that somebody else has given a result, asyncio's function has a word to say.
+    This::<Future>::exactly(&future).filter(|this| matches!(this.state(), State::Pending | State::Cancelled))?;
     Some(super::set_result_unless_cancelled(py, &future, result))
 }
 
