@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import contextvars
 import gc
 import random
 import re
@@ -227,9 +228,24 @@ def test_the_turn_in_which_a_future_is_done():
     assert ours == theirs
 
 
-def test_the_context_of_a_call(loop):
-    import contextvars
+def test_what_the_chronology_shows(own_loop, executor, monkeypatch):
+    async def call():
+        await own_loop.run_in_executor(executor, int)
 
+    def record():
+        with boucle.record() as chronology:
+            own_loop.run_until_complete(call())
+        return [(step.function, step.resumed, step.awaited, step.returned) for step in chronology.steps]
+
+    ours = record()
+    monkeypatch.setattr(executor, "submit", wrapped(executor.submit))
+    assert ours == record()
+    functions = [function for function, *_ in ours]
+    assert any(function.endswith("_set_state") for function in functions)
+    assert any(function.endswith("_call_check_cancel") for function in functions)
+
+
+def test_the_context_of_a_call(loop):
     variable = contextvars.ContextVar("variable", default="none")
 
     async def main():
