@@ -4,8 +4,8 @@
 without asking anybody: those it answers at once, without a thread. A function that somebody has put in its place is
 asked in the thread, whatever the question is: it may block, or count.
 
-``socket.getaddrinfo`` itself spends more than half of its time on turning numbers into members of enumerations, one call
-of a class for each. Where nobody has changed it, a function that looks them up in a dictionary runs in its place.
+``socket.getaddrinfo`` itself spends more than half of its time on turning numbers into members of enumerations, one
+call of a class for each. Where nobody has changed it, a function that looks them up in a dictionary runs in its place.
 """
 
 import _socket

@@ -4,6 +4,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Coroutine, Generator, Iterable
+from concurrent.futures import Executor
 from contextvars import Context, ContextVar
 from socket import socket
 from types import CodeType, FrameType, GenericAlias, ModuleType
@@ -21,6 +22,7 @@ __all__ = [
     "DatagramTransport",
     "Future",
     "Handle",
+    "Job",
     "LoopCore",
     "ReadPipeTransport",
     "Recording",
@@ -43,6 +45,7 @@ __all__ = [
     "_context_of",
     "_is_recording",
     "_keep_variables",
+    "_learn_resolver",
     "_learn_streams",
     "_line",
     "_metrics_of_process",
@@ -64,6 +67,7 @@ def _annotate(owner: LoopCore, text: str, variable: ContextVar[str | None]) -> N
 def _context_of(task: object) -> Context | None: ...
 def _is_recording() -> bool: ...
 def _keep_variables(wanted: bool) -> bool: ...
+def _learn_resolver(socket: ModuleType, instead: Callable[..., Any]) -> None: ...
 def _learn_streams(
     reader: type[StreamReaderCore], protocol: type[StreamProtocolCore], writer: type[StreamWriterCore]
 ) -> None: ...
@@ -213,7 +217,9 @@ class LoopCore:
         extra: dict[str, Any] | None = None,
     ) -> WritePipeTransport: ...
     def _send_unsent(self) -> None: ...
-    def run_in_executor(self, executor: Any, func: Callable[..., _T], *args: Any) -> asyncio.Future[_T]: ...
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[_Ts]], _T], *args: Unpack[_Ts]
+    ) -> asyncio.Future[_T]: ...
     def sock_recv(self, sock: socket, n: int) -> Coroutine[Any, Any, bytes]: ...
     def sock_recv_into(self, sock: socket, buf: Any) -> Coroutine[Any, Any, int]: ...
     def sock_sendall(self, sock: socket, data: Any) -> Coroutine[Any, Any, None]: ...

@@ -80,7 +80,9 @@ impl Class for Job {
 
 impl Collected for Job {
     fn traverse(&self, visit: &mut Visit) {
-        [self.core.object(), &self.destination, &self.outcome].into_iter().for_each(|cell| visit.cell(cell));
+        for cell in [self.core.object(), &self.destination, &self.outcome] {
+            visit.cell(cell);
+        }
     }
 
     fn clear(&self) {
