@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import re
 import threading
@@ -47,6 +48,26 @@ def test_many_calls_share_the_threads(loop):
     assert loop.run_until_complete(main()) == [divmod(number, 7) for number in range(300)]
     assert len(loop._default_executor._threads) <= loop._default_executor._max_workers
     loop.run_until_complete(loop.shutdown_default_executor())
+
+
+def test_idle_threads_are_counted(loop):
+    with ThreadPoolExecutor(2) as executor:
+        together = threading.Barrier(2)
+        for future in [executor.submit(together.wait) for _ in range(2)]:
+            future.result()
+        idle = executor._idle_semaphore
+        while idle._value < 2:
+            pass
+        free = threading.Event()
+        counts = []
+        futures = []
+        for _ in range(3):
+            futures.append(loop.run_in_executor(executor, free.wait))
+            counts.append(idle._value)
+        free.set()
+        loop.run_until_complete(asyncio.gather(*futures))
+        assert counts == [1, 0, 0]
+        assert len(executor._threads) == 2
 
 
 def test_the_traceback_of_a_failure():
@@ -161,18 +182,22 @@ def test_the_turn_in_which_a_future_is_done():
         with ThreadPoolExecutor(1) as executor:
             executor.submit(int).result()
 
-            async def main():
+            async def main(busy):
                 future = loop.run_in_executor(executor, str, "result")
                 future.add_done_callback(lambda future: seen.append("callback"))
                 waiting = loop.create_task(wait(future))
                 await asyncio.sleep(0)
                 loop.call_soon(count, 0)
+                loop.call_soon(busy.close)
                 loop.call_soon(let_finish, executor)
                 loop.call_soon(seen.append, "after")
                 await waiting
-                await asyncio.sleep(0.01)
+                while seen[-1] != 6:
+                    await asyncio.sleep(0)
 
-            loop.run_until_complete(main())
+            with contextlib.ExitStack() as busy:
+                busy.enter_context(occupied(executor))
+                loop.run_until_complete(main(busy))
         return seen
 
     theirs, ours = on_each_loop(observe)
@@ -252,11 +277,12 @@ def test_arguments_by_name(loop, executor):
 
 
 def test_wrong_calls_of_a_job(own_loop, executor):
-    with occupied(executor):
-        future = own_loop.run_in_executor(executor, int)
-        job = source(future)
-        assert not job.done()
-        assert not job.running()
+    began, go_on = threading.Event(), threading.Event()
+    future = own_loop.run_in_executor(executor, lambda: 0 * (began.set() or go_on.wait()))
+    job = source(future)
+    began.wait()
+    assert (job.running(), job.done(), job.cancelled(), job.cancel()) == (True, False, False, False)
+    go_on.set()
     own_loop.run_until_complete(future)
     assert (job.done(), job.cancelled(), job.cancel(), job.result(), job.exception()) == (True, False, False, 0, None)
     with pytest.raises(concurrent.futures.InvalidStateError, match=r"^FINISHED: <Future at 0x\w+ state=finished"):

@@ -18,6 +18,7 @@ def fallback(replace):
     """A test that a call is seen by what was replaced, and works."""
 
     def test(own_loop, executor, monkeypatch):
+        own_loop.run_until_complete(own_loop.run_in_executor(executor, int))
         executor = replace(own_loop, executor, monkeypatch) or executor
         with occupied(executor):
             future = own_loop.run_in_executor(executor, str, "done")
@@ -158,18 +159,19 @@ def test_a_loop_of_a_class_with_questions_of_its_own(executor, name):
 
 
 @pytest.mark.parametrize("kind", ["a function", "an object"])
-def test_a_submit_that_was_replaced_before_the_import_sees_each_call(kind):
+@pytest.mark.parametrize("name", ["ThreadPoolExecutor.submit", "Future.set_result"])
+def test_what_was_replaced_before_the_import_sees_each_call(name, kind):
     program = f"""
 import concurrent.futures
-ThreadPoolExecutor = concurrent.futures.ThreadPoolExecutor
-original = ThreadPoolExecutor.submit
-def submit(self, *args, **options):
+owner, name = concurrent.futures.{name.partition(".")[0]}, {name.partition(".")[2]!r}
+original = getattr(owner, name)
+def other(self, *args, **options):
     print("seen")
     return original(self, *args, **options)
 class Wrapper:
     def __get__(self, instance, owner):
-        return self if instance is None else submit.__get__(instance, owner)
-ThreadPoolExecutor.submit = submit if {kind!r} == "a function" else Wrapper()
+        return self if instance is None else other.__get__(instance, owner)
+setattr(owner, name, other if {kind!r} == "a function" else Wrapper())
 import asyncio, boucle
 async def main():
     for _ in range(3):

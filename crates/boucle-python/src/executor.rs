@@ -41,7 +41,6 @@ use crate::imports;
 use crate::loop_core::{LoopCore, outbox};
 use crate::raw::context::Context;
 use crate::raw::{Args, Owned, Result, This, method, vector};
-use job::Job;
 pub(crate) use job::{initialise, result_to_copy};
 
 fn run_in_executor(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
@@ -65,18 +64,16 @@ fn natively(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<
     }
     let args: Owned = PyTuple::new(py, rest.map(|arg| arg.any(py)))?.into_any().into();
     let keywords: Owned = PyDict::new(py).into_any().into();
-    let job = job::make(py, core)?;
+    let future = future::make(py, core)?;
+    let job = job::make(py, core, future.clone())?;
     let function = resolving::instead_of(py, function.to_owned());
     let item = vector::call(py, known.item.class(), &[&job, &function, &args, &keywords])?;
     if !known.queues.put(py, &executor, &item)? {
         return Ok(None);
     }
-    drop((item, args, keywords));
-    let future = future::make(py, core)?;
-    if let (Some(this), Some(stand_in)) = (future::native(&future), This::<Job>::exactly(&job)) {
+    if let Some(this) = future::native(&future) {
         let cancels = known.check_cancel.make(py, [&core.to_owned(), &job, &Owned::none(py)])?;
         this.add_waiter(Waiter::Callback(cancels, Context::copy_current(py)?));
-        job::chain(py, stand_in, future.clone())?;
     }
     Ok(Some(future))
 }

@@ -5,8 +5,7 @@
 //!
 //! # Invariants
 //!
-//! * It leaves `Pending` once. What it has come to by then is told to the loop once, when both are there: an outcome and a
-//!   future that it is chained to.
+//! * It is done once, and says so to the loop right then.
 
 use std::cell::Cell;
 
@@ -121,15 +120,10 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .build(py)
 }
 
-/// Makes a job of a loop.
-pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>) -> Result<Owned> {
-    JOBS.make_collected(py, || Job { core: MaybeInstance::new(core), ..Job::default() })
-}
-
-/// Has a future come to what a job comes to.
-pub(super) fn chain(py: Python<'_>, this: This<'_, Job>, future: Owned) -> Result<()> {
-    drop(this.destination.replace(Some(future)));
-    if this.state.get().is_done() { tell(py, this) } else { Ok(()) }
+/// Makes a job, and has a future of the loop come to what it comes to.
+pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, future: Owned) -> Result<Owned> {
+    let (core, destination) = (MaybeInstance::new(core), ObjectCell::new(future));
+    JOBS.make_collected(py, || Job { core, destination, ..Job::default() })
 }
 
 /// Hands what a job came to to the loop of the future that it is chained to, as asyncio's `_call_set_state` does.
