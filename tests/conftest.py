@@ -5,6 +5,7 @@ import fcntl
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,14 @@ def own_loop():
     loop = boucle.new_event_loop()
     yield loop
     loop.close()
+
+
+@pytest.fixture
+def executor():
+    """An executor of one thread, which has been started: so the next call need not start one."""
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(int).result()
+        yield executor
 
 
 def run_turns(loop, turns=3):

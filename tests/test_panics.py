@@ -7,8 +7,10 @@ Needs a build into which panics can be injected: `make test` makes it, or tools/
 """
 
 import asyncio
+import concurrent.futures
 import gc
 import os
+import queue
 import re
 import socket
 import ssl
@@ -48,6 +50,17 @@ def tls_protocol(loop):
     return _boucle.SSLProtocol(loop, asyncio.Protocol(), ssl.create_default_context(), None, False, "example.org")
 
 
+def executor_job(loop):
+    """A job that no thread will take."""
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        executor.submit(int).result()
+        executor._work_queue, its_own = queue.SimpleQueue(), executor._work_queue
+        loop.run_in_executor(executor, print)
+        item = executor._work_queue.get()
+        executor._work_queue = its_own
+    return item.future
+
+
 # How to get an instance of each class, from a loop.
 INSTANCES = {
     "LoopCore": lambda loop: loop,
@@ -63,6 +76,7 @@ INSTANCES = {
     "WritePipeTransport": lambda loop: loop._make_write_pipe_transport(socket.socket(), asyncio.Protocol()),
     "SocketOperation": lambda loop: loop.sock_accept(socket.socket()),
     "ConnectingStep": lambda loop: loop._ensure_resolved(("127.0.0.1", 1), loop=loop),
+    "Job": executor_job,
     "StreamReaderCore": lambda loop: boucle.StreamReader(loop=loop),
     "StreamProtocolCore": lambda loop: boucle.StreamReaderProtocol(boucle.StreamReader(loop=loop), loop=loop),
     "StreamWriterCore": lambda loop: boucle.StreamWriter(stream_transport(loop), None, None, loop),

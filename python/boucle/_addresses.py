@@ -3,14 +3,23 @@
 ``socket.getaddrinfo`` blocks, so it runs in the loop's default executor, as on asyncio. Numbers it only takes apart,
 without asking anybody: those it answers at once, without a thread. A function that somebody has put in its place is
 asked in the thread, whatever the question is: it may block, or count.
+
+``socket.getaddrinfo`` itself spends more than half of its time on turning numbers into members of enumerations, one
+call of a class for each. Where nobody has changed it, a function that looks them up in a dictionary runs in its place.
 """
 
+import _socket
 import asyncio
 import socket
+
+from . import _boucle
 
 _getaddrinfo = socket.getaddrinfo
 # Somebody may have put a function in its place before this module was imported.
 _is_original = getattr(_getaddrinfo, "__globals__", None) is vars(socket)
+
+_FAMILIES = {int(family): family for family in socket.AddressFamily}
+_KINDS = {int(kind): kind for kind in socket.SocketKind}
 
 # With these a number stays a number: no canonical name, no look at which addresses this machine has.
 _PLAIN_FLAGS = (
@@ -61,9 +70,21 @@ class Addresses:
         return resolved
 
 
+def getaddrinfo(host, port, family=0, type=0, proto=0, flags=0):
+    """What socket.getaddrinfo() says."""
+    return [
+        (_FAMILIES.get(family, family), _KINDS.get(kind, kind), proto, name, address)
+        for family, kind, proto, name, address in _socket.getaddrinfo(host, port, family, type, proto, flags)
+    ]
+
+
+if _is_original:
+    _boucle._learn_resolver(socket, getaddrinfo)
+
+
 def _is_number(host):
     """Whether a host is an address of either family, with or without a zone."""
-    if type(host) is not str:
+    if type(host) is not str or not (":" in host or host[-1:].isdecimal()):
         return False
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:

@@ -87,12 +87,6 @@ class Loop(_boucle.LoopCore, Addresses, Children, Sendfile, TLS, Inherited, asyn
             "remove what calls loop._run_once() (nest_asyncio does), or use asyncio.SelectorEventLoop for it"
         )
 
-    def run_in_executor(self, executor, func, *args):
-        """Run func(*args) in a thread of the executor, the default one for None. Returns a future of the result."""
-        # The step may go on to wait for that thread.
-        self._send_unsent()
-        return super().run_in_executor(executor, func, *args)
-
     def metrics(self):
         """What this loop did so far, in numbers: see boucle.metrics.Metrics. Any thread may ask.
 

@@ -1,8 +1,11 @@
 """Addresses: which questions go to a thread, and that the answers are those of socket.getaddrinfo."""
 
+import _socket
 import asyncio
 import socket
 import threading
+import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -55,7 +58,71 @@ def test_the_answer_is_that_of_the_socket_module(loop, args, options):
             return type(error), error.args
 
     expected = outcome(lambda: socket.getaddrinfo(*args, **options))
-    assert outcome(lambda: loop.run_until_complete(loop.getaddrinfo(*args, **options))) == expected
+    for _ in range(2):  # in a thread that is started for it, and in one that is there
+        answer = outcome(lambda: loop.run_until_complete(loop.getaddrinfo(*args, **options)))
+        assert answer == expected
+        assert kinds(answer) == kinds(expected)
+    loop.run_until_complete(loop.shutdown_default_executor())
+
+
+def kinds(answer):
+    """The types of what an answer says."""
+    return [tuple(type(part) for part in info) for info in answer if isinstance(info, tuple)]
+
+
+def test_a_kind_of_socket_that_python_does_not_know_stays_a_number(loop, monkeypatch):
+    def ask(*args):
+        return [(7000, 7001, 0, "", ("127.0.0.1", 80)), (socket.AF_INET + 0, 7001, 0, "", ("127.0.0.1", 80))]
+
+    monkeypatch.setattr(_socket, "getaddrinfo", ask)
+    for _ in range(2):
+        answer = loop.run_until_complete(loop.getaddrinfo("localhost", 80))
+        assert answer == ask()
+        assert kinds(answer) == [(int, int, int, str, tuple), (socket.AddressFamily, int, int, str, tuple)]
+    loop.run_until_complete(loop.shutdown_default_executor())
+
+
+@pytest.mark.parametrize("name", ["AddressFamily", "SocketKind", "_intenum_converter"])
+def test_what_the_original_calls_was_replaced(loop, monkeypatch, name):
+    original = getattr(socket, name)
+    called = []
+
+    def other(*args):
+        called.append(args)
+        return original(*args)
+
+    monkeypatch.setattr(socket, name, other)
+    for _ in range(2):
+        loop.run_until_complete(loop.getaddrinfo("localhost", 80))
+        assert called
+        called.clear()
+    loop.run_until_complete(loop.shutdown_default_executor())
+
+
+def test_a_replaced_submit_sees_the_original(loop, monkeypatch):
+    executor = ThreadPoolExecutor(1)
+    loop.set_default_executor(executor)
+    submitted = []
+    submit = executor.submit
+    monkeypatch.setattr(executor, "submit", lambda *call: submitted.append(call[0]) or submit(*call))
+    loop.run_until_complete(loop.getaddrinfo("localhost", 80))
+    assert submitted == [socket.getaddrinfo]
+    loop.run_until_complete(loop.shutdown_default_executor())
+
+
+def test_a_name_that_is_not_found(loop):
+    for _ in range(2):
+        with pytest.raises(socket.gaierror) as raised:
+            loop.run_until_complete(loop.getaddrinfo("localhost", 80, family=-1))
+        names = [frame.name for frame in traceback.extract_tb(raised.value.__traceback__)]
+        assert names[-2:] == ["run", "getaddrinfo"]
+    loop.run_until_complete(loop.shutdown_default_executor())
+
+
+def test_names_of_addresses(loop):
+    for _ in range(2):
+        answer = loop.run_until_complete(loop.getnameinfo(("127.0.0.1", 80), socket.NI_NUMERICHOST))
+        assert answer == socket.getnameinfo(("127.0.0.1", 80), socket.NI_NUMERICHOST)
     loop.run_until_complete(loop.shutdown_default_executor())
 
 

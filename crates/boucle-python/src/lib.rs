@@ -4,7 +4,7 @@
 //! * [`transport`]: what connects protocols with descriptors. [`tls`]: TLS connections, over any transport.
 //! * [`addresses`]: those of IP, in both notations. [`streams`]: the hot half of readers and writers.
 //! * [`sock`]: operations on sockets that the program keeps. [`coroutine`]: what makes an operation a coroutine.
-//! * [`connecting`]: what `create_connection` awaits.
+//! * [`connecting`]: what `create_connection` awaits. [`executor`]: work in threads.
 //! * [`unchanged`]: which classes of Python's library are as they were written.
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
 //! * [`stacks`]: where a running thread is, seen without the GIL.
@@ -26,6 +26,7 @@ mod connecting;
 mod coroutine;
 mod directory;
 mod errors;
+mod executor;
 #[allow(clippy::multiple_unsafe_ops_per_block, reason = "one fact, the table of offsets, covers a whole function")]
 mod frames;
 mod future;
@@ -54,8 +55,8 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = true)]
 mod _boucle {
     use super::{
-        connecting, directory, frames, future, handle, imports, loop_core, raw, settings, sock, stacks, streams, task,
-        tls, transport, viewer,
+        connecting, directory, executor, frames, future, handle, imports, loop_core, raw, settings, sock, stacks,
+        streams, task, tls, transport, viewer,
     };
     use pyo3::prelude::*;
     use pyo3::types::PyType;
@@ -89,6 +90,7 @@ mod _boucle {
         let [read_pipe, write_pipe] = transport::pipe::initialise(py).map_err(|raised| raised.take(py))?;
         let operation = sock::initialise(py).map_err(|raised| raised.take(py))?;
         let connecting = connecting::initialise(py, &classes[0].1).map_err(|raised| raised.take(py))?;
+        let job = executor::initialise(py).map_err(|raised| raised.take(py))?;
         let streams = streams::initialise(py).map_err(|raised| raised.take(py))?;
         let others = [
             ("Handle", handle),
@@ -104,6 +106,7 @@ mod _boucle {
             ("WritePipeTransport", write_pipe),
             ("SocketOperation", operation),
             ("ConnectingStep", connecting),
+            ("Job", job),
         ];
         for (name, class) in classes.iter().chain(&others).chain(&streams) {
             module.add(*name, class.any(py))?;
@@ -120,6 +123,12 @@ mod _boucle {
     #[pyfunction]
     fn snapshot(py: Python<'_>, pid: u32, seconds: f64) -> PyResult<Chronology> {
         viewer::snapshot(py, pid, seconds)
+    }
+
+    /// Learns what is called in a thread in the place of `socket.getaddrinfo`, as that was written.
+    #[pyfunction]
+    fn _learn_resolver(socket: &Bound<'_, PyModule>, instead: &Bound<'_, PyAny>) -> PyResult<()> {
+        executor::resolving::learn(socket, instead)
     }
 
     /// Learns the classes of the streams, as they were written.

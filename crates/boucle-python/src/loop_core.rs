@@ -23,7 +23,7 @@ mod attributes;
 mod forking;
 mod gc;
 pub(crate) mod metrics;
-mod outbox;
+pub(crate) mod outbox;
 mod run;
 mod schedule;
 pub(crate) mod source;
@@ -81,6 +81,8 @@ pub(crate) struct LoopCore {
     makes_futures: Cell<u32>,
     /// The same for methods that [`connecting`](crate::connecting) does without.
     own_methods: Cell<u32>,
+    /// The same for what asyncio's `run_in_executor` asks the loop, which is to be asyncio's.
+    executes: Cell<u32>,
     /// Whether a queued task has stepped, and asyncio still has a word about the current one, see `run`.
     current_task: Cell<CurrentTask>,
     stopping: Cell<bool>,
@@ -131,6 +133,7 @@ impl Default for LoopCore {
             plain: Cell::default(),
             makes_futures: Cell::default(),
             own_methods: Cell::default(),
+            executes: Cell::default(),
             current_task: Cell::default(),
             stopping: Cell::default(),
             closed: Cell::new(true),
@@ -182,6 +185,7 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .methods(crate::sock::methods())
         .methods(crate::connecting::usual::methods())
         .methods(crate::connecting::accepting::methods())
+        .methods(crate::executor::methods())
         .methods(attributes::methods())
         .methods(metrics::methods())
         .properties(attributes::properties())
@@ -200,6 +204,22 @@ impl LoopCore {
     /// The version of the class for which the methods that connecting does without were found to be ours.
     pub(crate) fn own_methods(&self) -> &Cell<u32> {
         &self.own_methods
+    }
+
+    /// The version of the class for which what `run_in_executor` asks the loop was found to be asyncio's.
+    pub(crate) fn executes(&self) -> &Cell<u32> {
+        &self.executes
+    }
+
+    /// The executor for who names none; nothing where it was shut down.
+    pub(crate) fn default_executor(&self) -> Option<Owned> {
+        let shut_down = self.objects._executor_shutdown_called.get();
+        shut_down.filter(Owned::is_false).and_then(|_| self.objects._default_executor.get())
+    }
+
+    /// Whether it can be used: it is not closed, and of this process.
+    pub(crate) fn is_open(&self) -> bool {
+        !(self.closed.get() || self.inherited.get())
     }
 
     /// The dictionary of its transports.

@@ -1,13 +1,16 @@
-//! Classes that are written in Python, and functions of theirs that are done natively: only while they are as they were
-//! written.
+//! Classes that are written in Python, and functions of theirs and of modules that are done natively: only while they are as
+//! they were written.
 //!
-//! A class says when it changes, by the version that the interpreter gives it, so its functions are looked up once.
+//! A class says when it changes, by the version that the interpreter gives it, so its functions are looked up once. A module
+//! does not, and is asked each time.
 
 use std::cell::Cell;
 
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyString;
+use pyo3::types::{PyDict, PyString};
 
+use crate::imports;
 use crate::raw::Owned;
 use crate::raw::guard::discard;
 use crate::raw::instance::{Function, version};
@@ -30,12 +33,17 @@ struct Attribute {
 }
 
 impl Attribute {
-    /// The attribute as it is. Nothing where a function is not of the module whose names are these.
+    /// The attribute as it is. Nothing where it is a function of another module than that whose names are these, or an object
+    /// that wraps one.
     fn of(class: &Bound<'_, PyAny>, namespace: &Bound<'_, PyAny>, name: &str) -> Option<Self> {
         let name = PyString::intern(class.py(), name);
         let value = class.getattr(&name).ok()?;
         let function = Function::of(value.clone().into());
-        if function.is_some() && !value.getattr("__globals__").ok()?.is(namespace) {
+        let is_own = match &function {
+            Some(_) => value.getattr("__globals__").ok()?.is(namespace),
+            None => is_of_c(&value),
+        };
+        if !is_own {
             return None;
         }
         Some(Self { name: name.into_any().into(), value: value.into(), function })
@@ -47,6 +55,12 @@ impl Attribute {
         let found = name.and_then(|name| class.any(py).getattr(name));
         found.map_err(|error| discard(py, error)).is_ok_and(|found| found.is(self.value.any(py)))
     }
+}
+
+/// Whether an object is a function or a method of C.
+fn is_of_c(object: &Bound<'_, PyAny>) -> bool {
+    let types = ["builtin_function_or_method", "method_descriptor", "wrapper_descriptor"];
+    object.get_type().name().is_ok_and(|name| types.into_iter().any(|of_c| name == of_c))
 }
 
 impl Unchanged {
@@ -84,5 +98,47 @@ impl Unchanged {
         // The look-ups have given the class a version, if it can have one.
         self.version.set(if holds { version(&self.class) } else { 0 });
         holds
+    }
+}
+
+/// Names in a module, and what they meant.
+pub(crate) struct Names {
+    namespace: Owned,
+    /// Nothing where somebody had changed one before.
+    meanings: Option<Vec<Attribute>>,
+}
+
+impl Names {
+    /// Notes what names in a module mean. Its functions and classes are made in one of the modules `homes`.
+    pub(crate) fn of<const N: usize>(module: &Bound<'_, PyModule>, homes: &[&str], names: [&str; N]) -> PyResult<Self> {
+        let py = module.py();
+        let mut meanings = Some(Vec::with_capacity(N));
+        for name in names {
+            let name = PyString::intern(py, name);
+            let value = module.getattr(&name)?;
+            if let Some(home) = imports::attribute(&value, intern!(py, "__module__"))?
+                && !homes.contains(&&*home.extract::<String>()?)
+            {
+                meanings = None;
+            }
+            let function = Function::of(value.clone().into());
+            if let Some(meanings) = &mut meanings {
+                meanings.push(Attribute { name: name.into_any().into(), value: value.into(), function });
+            }
+        }
+        Ok(Self { namespace: module.dict().into_any().into(), meanings })
+    }
+
+    /// Whether they mean that.
+    pub(crate) fn hold(&self, py: Python<'_>) -> bool {
+        let namespace = self.namespace.any(py);
+        let is_there = |meaning: &Attribute| {
+            let names = namespace.cast::<PyDict>().map_err(PyErr::from);
+            let found = names.and_then(|names| names.get_item(meaning.name.any(py)));
+            let found = found.map_err(|error| discard(py, error)).ok().flatten();
+            found.is_some_and(|found| found.is(meaning.value.any(py)))
+                && meaning.function.as_ref().is_none_or(Function::is_unchanged)
+        };
+        self.meanings.as_ref().is_some_and(|meanings| meanings.iter().all(is_there))
     }
 }

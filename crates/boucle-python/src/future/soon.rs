@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::Future;
 use super::waiters::Waiter;
+use super::{Future, State};
+use crate::executor;
 use crate::imports;
 use crate::loop_core::{LoopCore, tasks};
 use crate::raw::call::{self, StoredArgs};
@@ -44,6 +45,14 @@ pub(crate) fn call_soon(
 /// Where asyncio's function is that sets the result of a timer's or a waiter's future: asked at each callback.
 static SETTING_RESULT: AtomicUsize = AtomicUsize::new(0);
 
+/// The same for the function that has a future come to what a job of an executor came to.
+static SETTING_STATE: AtomicUsize = AtomicUsize::new(0);
+
+/// Notes where that is, which lives for ever.
+pub(crate) fn sets_state(function: &Owned) {
+    SETTING_STATE.store(function.as_ptr() as usize, Ordering::Relaxed);
+}
+
 /// Notes where it is.
 pub(super) fn initialise(py: Python<'_>) {
     let function = imports::get(py).setting_result.as_ref().map_or(0, |function| function.object().as_ptr() as usize);
@@ -54,21 +63,47 @@ pub(super) fn initialise(py: Python<'_>) {
 /// another callback.
 #[inline]
 pub(crate) fn instead_of(py: Python<'_>, callback: &ObjectCell, args: &StoredArgs) -> Option<Result<()>> {
-    if callback.as_ptr() as usize == SETTING_RESULT.load(Ordering::Relaxed) { set_result(py, args) } else { None }
+    let callback = callback.as_ptr() as usize;
+    if callback == SETTING_RESULT.load(Ordering::Relaxed) {
+        set_result(py, args)
+    } else if callback == SETTING_STATE.load(Ordering::Relaxed) {
+        set_state(py, args)
+    } else {
+        None
+    }
 }
 
 #[inline(never)]
 fn set_result(py: Python<'_>, args: &StoredArgs) -> Option<Result<()>> {
+    let (future, result) = two(py, args)?;
+    let is_as_written = imports::get(py).setting_result.as_ref()?.is_unchanged();
+    (is_as_written && is_plain(py, &future)).then(|| super::set_result_unless_cancelled(py, &future, result))
+}
+
+#[inline(never)]
+fn set_state(py: Python<'_>, args: &StoredArgs) -> Option<Result<()>> {
+    let (future, job) = two(py, args)?;
+    let result = executor::result_to_copy(py, &job).filter(|_| is_plain(py, &future))?;
+    // Of a future that somebody else has given a result, asyncio's function has a word to say.
+    This::<Future>::exactly(&future).filter(|this| matches!(this.state(), State::Pending | State::Cancelled))?;
+    Some(super::set_result_unless_cancelled(py, &future, result))
+}
+
+/// The arguments of a callback that has two.
+fn two(py: Python<'_>, args: &StoredArgs) -> Option<(Owned, Owned)> {
     let args = args.content().get()?;
     let args = args.any(py).cast_exact::<PyTuple>().ok()?.to_owned();
-    if args.len() != 2 || !imports::get(py).setting_result.as_ref()?.is_unchanged() {
+    if args.len() != 2 {
         return None;
     }
-    let (future, result): (Owned, Owned) = (args.get_item(0).ok()?.into(), args.get_item(1).ok()?.into());
-    let this = This::<Future>::exactly(&future).filter(|this| this.attributes.content().is_empty())?;
-    // Where a program's own `call_soon` is called, it is in the context of the callback.
-    natively(py, this, |_| ())?;
-    Some(super::set_result_unless_cancelled(py, &future, result))
+    Some((args.get_item(0).ok()?.into(), args.get_item(1).ok()?.into()))
+}
+
+/// Whether an object is a future of ours to which nothing was added, on a loop that is reached natively. Where a program's own
+/// `call_soon` is called, it is in the context of the callback.
+fn is_plain(py: Python<'_>, future: &Owned) -> bool {
+    let this = This::<Future>::exactly(future).filter(|this| this.attributes.content().is_empty());
+    this.is_some_and(|this| natively(py, this, |_| ()).is_some())
 }
 
 /// Tells a waiter that the future is done.

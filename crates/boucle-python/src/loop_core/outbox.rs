@@ -64,7 +64,7 @@ pub(super) fn after_step(py: Python<'_>, core: This<'_, LoopCore>, result: Resul
 }
 
 /// Sends what was put off, for calls after which the step may block.
-fn send_unsent(py: Python<'_>, core: This<'_, LoopCore>) -> Result<()> {
+pub(crate) fn send_unsent(py: Python<'_>, core: This<'_, LoopCore>) -> Result<()> {
     if core.has_unsent.get() { send(py, core) } else { Ok(()) }
 }
 

@@ -139,13 +139,18 @@ pub(crate) fn step_soon(core: This<'_, LoopCore>, task: This<'_, Task>) -> Resul
     Ok(())
 }
 
+/// Whether `create_future` is ours on this loop.
+#[inline]
+pub(crate) fn makes_futures(py: Python<'_>, core: This<'_, LoopCore>) -> bool {
+    let version = class_version(core);
+    (version != 0 && core.makes_futures.get() == version)
+        || look_up(py, core, intern!(py, "create_future"), &CREATE_FUTURE, &core.makes_futures)
+}
+
 /// Calls `loop.create_future()`: natively where it is ours.
 #[inline]
 pub(crate) fn future_of(py: Python<'_>, core: This<'_, LoopCore>) -> Result<Owned> {
-    let version = class_version(core);
-    let is_ours = (version != 0 && core.makes_futures.get() == version)
-        || look_up(py, core, intern!(py, "create_future"), &CREATE_FUTURE, &core.makes_futures);
-    if is_ours {
+    if makes_futures(py, core) {
         return create_future(py, core);
     }
     vector::method(py, &core.to_owned(), intern!(py, "create_future"), &[])
@@ -202,6 +207,7 @@ pub(super) fn set_attribute_slot() -> *mut c_void {
 
 fn attribute_is_set(py: Python<'_>, this: This<'_, LoopCore>, name: &Owned) {
     this.own_methods.set(0);
+    this.executes.set(0);
     let is = |method: &Bound<'_, PyString>| name.any(py).eq(method).unwrap_or(true);
     if is(intern!(py, "call_soon")) || is(intern!(py, "create_future")) {
         this.plain.set(0);

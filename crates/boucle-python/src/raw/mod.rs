@@ -30,6 +30,7 @@ mod inherit;
 pub(crate) mod instance;
 pub(crate) mod list;
 pub(crate) mod method;
+pub(crate) mod nested;
 pub(crate) mod object;
 pub(crate) mod stop;
 pub(crate) mod vector;

@@ -1,0 +1,108 @@
+//! An item of work is put into an executor's queue, as `ThreadPoolExecutor.submit` does under two locks, without taking them.
+//!
+//! A lock that is free stays so as long as the GIL is not given up, and it is not: between the look at the locks and the last
+//! change only functions of C run, and nothing is allocated that could have garbage collected. So this is what would
+//! happen between taking a lock and giving it back.
+//!
+//! Where a thread is to be started, a lock is taken, the executor refuses or anything is unusual, nothing is done.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PySet, PyString};
+
+use crate::raw::instance::Places;
+use crate::raw::{Owned, Result, vector};
+use crate::unchanged::Unchanged;
+
+/// What is read of executors, and of the semaphore that counts their idle threads.
+pub(super) struct Queues {
+    executors: Places<7>,
+    semaphore: Unchanged,
+    condition: Unchanged,
+    of_semaphore: Places<2>,
+    of_condition: Places<1>,
+    lock: Owned,
+    queue: Owned,
+    /// The names in the executor's module.
+    namespace: Owned,
+}
+
+const LOCK: usize = 0;
+const BROKEN: usize = 1;
+const SHUTDOWN: usize = 2;
+const QUEUE: usize = 3;
+const IDLE: usize = 4;
+const THREADS: usize = 5;
+const MOST_THREADS: usize = 6;
+
+impl Queues {
+    /// Looks everything up. `module` is the executor's.
+    pub(super) fn look_up(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<Self> {
+        let threading = py.import("threading")?;
+        let names =
+            ["_shutdown_lock", "_broken", "_shutdown", "_work_queue", "_idle_semaphore", "_threads", "_max_workers"];
+        Ok(Self {
+            executors: Places::of(py, &module.getattr("ThreadPoolExecutor")?, names)?,
+            semaphore: Unchanged::of(&threading, "Semaphore", ["acquire", "release", "__setattr__"])?,
+            condition: Unchanged::of(&threading, "Condition", ["__enter__", "__exit__"])?,
+            of_semaphore: Places::of(py, &threading.getattr("Semaphore")?, ["_cond", "_value"])?,
+            of_condition: Places::of(py, &threading.getattr("Condition")?, ["_lock"])?,
+            lock: py.import("_thread")?.getattr("LockType")?.into(),
+            queue: py.import("_queue")?.getattr("SimpleQueue")?.into(),
+            namespace: module.dict().into_any().into(),
+        })
+    }
+
+    /// Puts an item into the queue of an executor. Whether that was done.
+    pub(super) fn put(&self, py: Python<'_>, executor: &Owned, item: &Owned) -> Result<bool> {
+        let of = |place| self.executors.get(py, executor, place);
+        let queue = of(QUEUE)?;
+        let idle = of(IDLE)?;
+        if queue.type_ptr().cast() != self.queue.as_ptr() || !self.semaphore.is_class_of(py, &idle) {
+            return Ok(false);
+        }
+        let condition = self.of_semaphore.get(py, &idle, 0)?;
+        if !self.condition.is_class_of(py, &condition)
+            || !self.is_free(py, &of(LOCK)?)?
+            || !self.is_free(py, &self.of_condition.get(py, &condition, 0)?)?
+        {
+            return Ok(false);
+        }
+        let Some(exit_lock) = self.meaning(py, intern!(py, "_global_shutdown_lock"))? else { return Ok(false) };
+        let accepts = self.is_free(py, &exit_lock)?
+            && of(BROKEN)?.is_false()
+            && of(SHUTDOWN)?.is_false()
+            && self.meaning(py, intern!(py, "_shutdown"))?.is_some_and(|ends| ends.is_false());
+        let idle_threads = self.of_semaphore.get(py, &idle, 1)?.small_int();
+        let remaining = match idle_threads.filter(|_| accepts) {
+            Some(0) if self.has_every_thread(py, executor)? => None,
+            Some(1..) => idle_threads.map(|count| count - 1),
+            _ => return Ok(false),
+        };
+        vector::method(py, &queue, intern!(py, "put"), &[item])?;
+        if let Some(remaining) = remaining {
+            idle.any(py).setattr(intern!(py, "_value"), remaining)?;
+        }
+        Ok(true)
+    }
+
+    /// Whether an executor has as many threads as it may have.
+    fn has_every_thread(&self, py: Python<'_>, executor: &Owned) -> Result<bool> {
+        let threads = self.executors.get(py, executor, THREADS)?;
+        let most = self.executors.get(py, executor, MOST_THREADS)?.small_int();
+        let count = threads.any(py).cast::<PySet>().map(|threads| threads.len() as i64);
+        Ok(most.zip(count.ok()).is_some_and(|(most, count)| count >= most))
+    }
+
+    /// What a name means in the executor's module.
+    fn meaning(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> Result<Option<Owned>> {
+        let namespace = self.namespace.any(py);
+        Ok(namespace.cast::<PyDict>().map_err(PyErr::from)?.get_item(name)?.map(Owned::from))
+    }
+
+    /// Whether an object is a lock that nobody has.
+    fn is_free(&self, py: Python<'_>, lock: &Owned) -> Result<bool> {
+        let is_lock = lock.type_ptr().cast() == self.lock.as_ptr();
+        Ok(is_lock && vector::method(py, lock, intern!(py, "locked"), &[])?.is_false())
+    }
+}
