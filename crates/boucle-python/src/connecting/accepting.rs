@@ -1,7 +1,7 @@
 //! Connections that a listening socket has: taken as long as there are some, each for a task of its own.
 //!
-//! asyncio's own code asks the socket until it raises an exception. Here the kernel is asked by the socket's number. What
-//! is unusual is left to asyncio's, errors above all.
+//! asyncio's own code asks the socket until it raises an exception. Here the kernel is asked by the socket's number, and
+//! before it is asked for another connection, whether there is one. What is unusual is left to asyncio's, errors above all.
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
@@ -31,7 +31,11 @@ fn accept_all(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Resul
     let Some((listener, attempts)) = usual_listener(py, core, args)? else {
         return args.forward(asyncios, &core.to_owned());
     };
-    for _ in 0..attempts {
+    for attempt in 0..attempts {
+        // The first time the reactor has said it.
+        if attempt > 0 && !plain::may_accept(py, &listener)? {
+            break;
+        }
         match plain::accept(py, &listener) {
             Ok(None) => break,
             Ok(Some((connection, peer))) => serve(py, core, args, connection, &peer)?,

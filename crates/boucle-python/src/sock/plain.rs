@@ -131,6 +131,11 @@ fn descriptor(py: Python<'_>, sock: &Owned) -> Result<RawFd> {
     Ok(vector::method(py, sock, &imports::get(py).fileno, &[])?.any(py).extract()?)
 }
 
+/// Whether [`accept`] would take a connection, or fail.
+pub(crate) fn may_accept(py: Python<'_>, sock: &Owned) -> Result<bool> {
+    Ok(connection::may_accept(descriptor(py, sock)?))
+}
+
 /// What `sock.accept()` returns for a socket of exactly Python's class, but that the new socket does not block. Nothing where
 /// the call would block, was interrupted, or the peer has given up.
 pub(crate) fn accept(py: Python<'_>, sock: &Owned) -> Result<Option<(Owned, Owned)>> {
