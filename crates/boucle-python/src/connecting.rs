@@ -17,6 +17,7 @@ pub(crate) mod accepting;
 pub(crate) mod usual;
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
@@ -34,7 +35,7 @@ use crate::raw::freelist::Freelist;
 use crate::raw::stop::Ended;
 use crate::raw::{Class, ObjectCell, Owned, Raised, Result, This, TypeCell, vector};
 use crate::sock::{self, plain};
-use crate::transport::stream;
+use crate::transport::stream::{self, described::Given};
 
 /// Which of the coroutines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -54,7 +55,9 @@ pub(crate) struct ConnectingStep {
     subject: ObjectCell,
     /// What goes with it: the list that asyncio collects what failed in, the connected socket.
     given: ObjectCell,
-    /// What the transport of an accepted connection is told: what is known about it, and who has accepted it.
+    /// What the transport of an accepted connection is told: whom it is with, and who has accepted it. Of a peer that is no
+    /// address of IP a dictionary says it.
+    peer: Cell<Option<SocketAddr>>,
     extra: ObjectCell,
     server: ObjectCell,
     /// The socket that is being connected.
@@ -267,16 +270,15 @@ fn begin(py: Python<'_>, this: This<'_, ConnectingStep>) -> Result<()> {
         vector::method(py, &socket, intern!(py, "setblocking"), &[&Owned::falsehood(py)])?;
     }
     let protocol = vector::call(py, &factory, &[])?;
+    let given = match (this.peer.take(), this.extra.take()) {
+        (Some(peer), _) => Given::Peer(peer),
+        (None, Some(extra)) => Given::Extra(extra),
+        (None, None) => Given::Nothing,
+    };
     let made = this.core.with(|core| {
         let waiter = future::make(py, core)?;
         let (protocol, waiting) = (protocol.clone(), Some(waiter.clone()));
-        let parts = stream::Parts {
-            sock: socket,
-            protocol,
-            waiter: waiting,
-            extra: this.extra.take(),
-            server: this.server.take(),
-        };
+        let parts = stream::Parts { sock: socket, protocol, waiter: waiting, given, server: this.server.take() };
         Ok::<_, Raised>((stream::make_of(py, core, parts)?, waiter))
     });
     let Some((transport, waiter)) = made.transpose()? else { return Ok(()) };
