@@ -38,9 +38,14 @@ fn is_pythons(py: Python<'_>, name: &Bound<'_, PyString>, original: &Owned) -> R
     Ok(imports::get(py).socket.any(py).getattr(name)?.is(original.any(py)))
 }
 
+/// Whether the method that connects is Python's.
+pub(crate) fn connects_as_written(py: Python<'_>) -> Result<bool> {
+    is_pythons(py, intern!(py, "connect"), &imports::get(py).socket_connect)
+}
+
 /// The address that a tuple names, where resolving it would give an equal tuple, and the socket's own method is Python's.
 pub(super) fn numbers(py: Python<'_>, family: i32, address: &Owned) -> Result<Option<SocketAddr>> {
-    if !is_pythons(py, intern!(py, "connect"), &imports::get(py).socket_connect)? {
+    if !connects_as_written(py)? {
         return Ok(None);
     }
     let parts = address.any(py).cast_exact::<PyTuple>().map_or(0, |tuple| tuple.len());
@@ -51,7 +56,7 @@ pub(super) fn numbers(py: Python<'_>, family: i32, address: &Owned) -> Result<Op
 }
 
 /// `sock.connect(address)`. Nothing says that the connection is under way.
-pub(super) fn connect(py: Python<'_>, sock: &Owned, address: &Owned, numbers: &SocketAddr) -> Result<Option<Owned>> {
+pub(crate) fn connect(py: Python<'_>, sock: &Owned, address: &Owned, numbers: &SocketAddr) -> Result<Option<Owned>> {
     let event: Owned = PyString::intern(py, "socket.connect").into_any().into();
     vector::call(py, &imports::get(py).audit, &[&event, sock, address])?;
     let is_done = connection::connect(descriptor(py, sock)?, numbers).map_err(|error| to_py_err(&error))?;

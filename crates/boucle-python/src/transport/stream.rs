@@ -184,7 +184,7 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
         return Err(PyTypeError::new_err("_make_socket_transport() needs a socket and a protocol").into());
     };
     let given = extra.map_or(Given::Nothing, Given::Extra);
-    make_of(py, core, Parts { sock, protocol, waiter, given, server })
+    make_of(py, core, Parts { sock, protocol, waiter, given, server, watcher: None })
 }
 
 /// What a transport is made of.
@@ -195,11 +195,13 @@ pub(crate) struct Parts {
     pub(crate) waiter: Option<Owned>,
     pub(crate) given: Given,
     pub(crate) server: Option<Owned>,
+    /// What watches the descriptor already.
+    pub(crate) watcher: Option<Owned>,
 }
 
 /// The transport of a connected stream socket.
 pub(crate) fn make_of(py: Python<'_>, core: This<'_, LoopCore>, parts: Parts) -> Result<Owned> {
-    let Parts { sock, protocol, waiter, given, server } = parts;
+    let Parts { sock, protocol, waiter, given, server, watcher } = parts;
     let owner = core.to_owned();
     let number = vector::method(py, &sock, &imports::get(py).fileno, &[])?;
     if !plain::is_socket(py, &sock) || known::is_in_use(py, core, &number)? {
@@ -216,8 +218,12 @@ pub(crate) fn make_of(py: Python<'_>, core: This<'_, LoopCore>, parts: Parts) ->
         socket::set_no_delay(fd).map_err(|error| to_py_err(&error))?;
     }
     let manner = if family == socket::UNIX { Manner::Edges } else { Manner::LastingEdges };
-    let watcher = Watcher::make(py, this, fd, manner)?;
+    let watcher = match watcher {
+        Some(watcher) => watcher,
+        None => Watcher::make(py, this, fd, manner)?,
+    };
     drop(this.watcher.replace(Some(watcher)));
+    this.watcher.with(|watcher| watcher.pass_on(this, manner));
     drop(this.core.replace(Some(core.to_owned())));
     for (cell, content) in [(&this.socket, Some(sock)), (&this.context, Some(context)), (&this.server, server)] {
         drop(cell.replace(content));
