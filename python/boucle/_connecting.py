@@ -19,11 +19,11 @@ class Connecting:
         def create_connection(self, protocol_factory, host=None, port=None, **options):
             if options or not self._may_connect_natively(protocol_factory, host, port):
                 return super().create_connection(protocol_factory, host, port, **options)
-            return _create_connection(self, protocol_factory, host, port)
+            return create_connection(self, protocol_factory, host, port)
 
 
 @functools.wraps(asyncio.BaseEventLoop.create_connection)
-async def _create_connection(loop, protocol_factory, host, port):
+async def create_connection(loop, protocol_factory, host, port):
     connecting = loop._connecting(protocol_factory, host, port)
     if connecting is None:  # Since the call somebody has replaced a piece of it.
         return await asyncio.BaseEventLoop.create_connection(loop, protocol_factory, host, port)

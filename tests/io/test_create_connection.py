@@ -92,7 +92,8 @@ def test_it_is_a_coroutine_of_a_function(loop):
     assert inspect.signature(method) == inspect.signature(asyncio.BaseEventLoop.create_connection.__get__(loop))
     coroutine = method(asyncio.Protocol, "127.0.0.1", 1)
     assert inspect.iscoroutine(coroutine)
-    assert (coroutine.__name__, coroutine.__qualname__) == ("create_connection", "BaseEventLoop.create_connection")
+    names = (coroutine.__name__, coroutine.__qualname__, coroutine.cr_code.co_name)
+    assert names == ("create_connection", "BaseEventLoop.create_connection", "create_connection")
     coroutine.close()
 
 
