@@ -1,4 +1,4 @@
-"""Connecting: ``create_connection`` to an address that is a number is done natively, and everything else by asyncio's own.
+"""Connecting: ``create_connection`` to an address that is a number is done natively, everything else by asyncio's own.
 
 What a program sees is a coroutine of a Python function either way.
 """
@@ -18,7 +18,7 @@ class Connecting:
         @functools.wraps(asyncio.BaseEventLoop.create_connection)
         def create_connection(self, protocol_factory, host=None, port=None, **options):
             if options or not self._may_connect_natively(protocol_factory, host, port):
-                return super().create_connection(protocol_factory, host, port, **options)
+                return asyncio.BaseEventLoop.create_connection(self, protocol_factory, host, port, **options)
             return create_connection(self, protocol_factory, host, port)
 
 
