@@ -175,6 +175,10 @@ class LoopCore:
         addr_info: tuple[Any, ...],
         local_addr_infos: list[tuple[Any, ...]] | None = None,
     ) -> Coroutine[Any, Any, socket]: ...
+    def _connecting(
+        self, protocol_factory: Callable[[], asyncio.BaseProtocol], host: object, port: object, /
+    ) -> ConnectingStep[tuple[asyncio.BaseTransport, asyncio.BaseProtocol]] | None: ...
+    def _may_connect_natively(self, protocol_factory: object, host: object, port: object, /) -> bool: ...
     def _create_connection_transport(
         self,
         sock: socket,

@@ -21,6 +21,7 @@ from asyncio.log import logger
 from . import _boucle, _forking
 from ._addresses import Addresses
 from ._children import Children
+from ._connecting import Connecting
 from ._inherited import Inherited
 from ._sendfile import Sendfile
 from ._standins import Ready, Scheduled, Selector
@@ -33,7 +34,7 @@ def _debug_shows_more():
     return "debug" in inspect.signature(format_helpers._format_callback_source).parameters
 
 
-class Loop(_boucle.LoopCore, Addresses, Children, Sendfile, TLS, Inherited, asyncio.BaseEventLoop):
+class Loop(_boucle.LoopCore, Addresses, Children, Connecting, Sendfile, TLS, Inherited, asyncio.BaseEventLoop):
     """asyncio's event loop, on boucle."""
 
     def __init__(self):

@@ -7,6 +7,7 @@ import gc
 import socket
 import sys
 import warnings
+import weakref
 from asyncio import futures
 
 import pytest
@@ -144,6 +145,56 @@ def test_a_socket_that_a_file_was_made_of_is_closed_with_it(loop):
 
     with other:
         loop.run_until_complete(main())
+
+
+def test_a_connection_is_described_also_after_its_end(loop):
+    async def main():
+        server = await loop.create_server(Closing, "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        transport, _ = await loop.create_connection(asyncio.Protocol, *address)
+        sock = transport._sock
+        own = sock.getsockname()
+        transport.abort()
+        await happened(lambda: sock.fileno() == -1)
+        assert transport.get_extra_info("sockname") == own
+        assert transport.get_extra_info("peername") == address
+        assert transport.get_extra_info("peername") is transport.get_extra_info("peername")
+        assert transport.get_extra_info("socket")._sock is sock
+        server.close()
+
+    loop.run_until_complete(main())
+
+
+@pytest.mark.parametrize("asked_before", [False, True])
+def test_what_is_known_of_a_connection_can_be_replaced(loop, asked_before):
+    async def main():
+        server = await loop.create_server(Closing, "127.0.0.1", 0)
+        transport, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+        if asked_before:
+            assert transport.get_extra_info("peername")
+        transport._extra = {"peername": "nobody"}
+        assert transport.get_extra_info("peername") == "nobody"
+        assert transport.get_extra_info("sockname") is None
+        transport.abort()
+        server.close()
+
+    loop.run_until_complete(main())
+
+
+def test_a_transport_that_ends_lets_go_of_its_socket(loop):
+    async def main():
+        server = await loop.create_server(Closing, "127.0.0.1", 0)
+        transport, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+        sock = weakref.ref(transport._sock)
+        transport.abort()
+        await happened(lambda: sock().fileno() == -1)
+        await asyncio.sleep(0)
+        del transport
+        gc.collect()
+        assert sock() is None
+        server.close()
+
+    loop.run_until_complete(main())
 
 
 AUDITED = """

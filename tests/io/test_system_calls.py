@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from connected import PATIENCE, streams_are_native
-from system_calls import need_strace
+from system_calls import need_strace, traced
 
 PROGRAM = Path(__file__).with_name("echo_server.py")
 MESSAGES = 1000
@@ -153,3 +153,40 @@ def test_a_big_message_takes_no_memory_from_the_kernel_for_each_read(start):
     mapped = sum(name in {"mmap", "munmap", "mremap"} for name, _ in calls)
     assert reads >= 100
     assert mapped <= reads // 20, Counter(name for name, _ in calls)
+
+
+CONNECTIONS = """
+import asyncio, os
+import boucle
+
+class Closing(asyncio.Protocol):
+    def connection_made(self, transport):
+        transport.close()
+
+async def main():
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(Closing, "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()
+    for _ in range(20):
+        os.getppid()
+        transport, _ = await loop.create_connection(asyncio.Protocol, *address)
+        while not transport.is_closing():
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        os.getppid()
+    server.close()
+
+boucle.run(main())
+"""
+
+
+def test_a_connection_within_a_process_takes_these_calls(tmp_path):
+    _, lines = traced(tmp_path, "getppid,epoll_ctl,accept4,ppoll,ioctl,getpeername", CONNECTIONS)
+    calls = [re.search(r"EPOLL_CTL_\w+|getppid|accept4|ppoll|ioctl|getpeername", line).group() for line in lines]
+    marks = [index for index, call in enumerate(calls) if call == "getppid"]
+    # The last connection.
+    operations = Counter(calls[marks[-2] + 1 : marks[-1]])
+    # Where asyncio's create_connection runs, the socket is registered twice, and made not to block twice.
+    once = {"EPOLL_CTL_MOD": 1} if sys.version_info >= (3, 12) else {"EPOLL_CTL_ADD": 1, "EPOLL_CTL_DEL": 1, "ioctl": 1}
+    expected = {"accept4": 1, "ppoll": 1, "ioctl": 1, "getpeername": 1, "EPOLL_CTL_ADD": 1, "EPOLL_CTL_DEL": 1}
+    assert operations == Counter(expected) + Counter(once)

@@ -1,11 +1,12 @@
 //! How connections are made: what asyncio's `create_connection` awaits, and what a server does with those it accepts.
 //!
 //! * An address that is resolved, a socket that is connected, a transport that has told its protocol: coroutines.
-//! * [`accepting`]: connections that others have begun. [`usual`]: where this is done natively.
+//! * [`accepting`]: connections that others have begun. [`usual`]: where this is done natively. [`whole`]: one to an address
+//!   that is a number, from beginning to end.
 //!
-//! asyncio's own `create_connection` runs, in the version that Python has: which addresses are tried, in which order, and
-//! what is raised when none answers is its word. The three coroutines that it awaits on the way are done natively where they
-//! do the common thing.
+//! Elsewhere asyncio's own `create_connection` runs, in the version that Python has: which addresses are tried, in which
+//! order, and what is raised when none answers is its word. The three coroutines that it awaits on the way are done natively
+//! where they do the common thing.
 //!
 //! # Invariants
 //!
@@ -15,8 +16,10 @@
 
 pub(crate) mod accepting;
 pub(crate) mod usual;
+pub(crate) mod whole;
 
 use std::cell::Cell;
+use std::net::SocketAddr;
 
 use pyo3::exceptions::PyOSError;
 use pyo3::intern;
@@ -27,6 +30,7 @@ use crate::coroutine::{self, Coroutine, Stage, coroutine_class};
 use crate::future::{self, awaiting};
 use crate::imports;
 use crate::loop_core::LoopCore;
+use crate::loop_core::source::Watcher;
 use crate::raw::args::Arg;
 use crate::raw::call::{self, Sent};
 use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
@@ -34,7 +38,7 @@ use crate::raw::freelist::Freelist;
 use crate::raw::stop::Ended;
 use crate::raw::{Class, ObjectCell, Owned, Raised, Result, This, TypeCell, vector};
 use crate::sock::{self, plain};
-use crate::transport::stream;
+use crate::transport::stream::{self, described::Given};
 
 /// Which of the coroutines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +48,8 @@ enum Kind {
     Connect,
     Begin,
     Accept,
+    /// All of `create_connection`.
+    Whole,
 }
 
 /// One call of such a method.
@@ -54,11 +60,16 @@ pub(crate) struct ConnectingStep {
     subject: ObjectCell,
     /// What goes with it: the list that asyncio collects what failed in, the connected socket.
     given: ObjectCell,
-    /// What the transport of an accepted connection is told: what is known about it, and who has accepted it.
+    /// What the transport of an accepted connection is told: whom it is with, and who has accepted it. Of a peer that is no
+    /// address of IP a dictionary says it.
+    peer: Cell<Option<SocketAddr>>,
     extra: ObjectCell,
     server: ObjectCell,
-    /// The socket that is being connected.
+    /// Where to connect to.
+    target: Cell<Option<SocketAddr>>,
+    /// The socket that is being connected, and what watches it where nobody else does.
     socket: ObjectCell,
+    watcher: MaybeInstance<Watcher>,
     transport: ObjectCell,
     protocol: ObjectCell,
     /// What is awaited: the operation that connects, the future of the transport.
@@ -94,7 +105,7 @@ impl ConnectingStep {
 
 impl Collected for ConnectingStep {
     fn traverse(&self, visit: &mut Visit) {
-        self.cells().into_iter().chain([self.core.object()]).for_each(|cell| visit.cell(cell));
+        self.cells().into_iter().chain([self.core.object(), self.watcher.object()]).for_each(|cell| visit.cell(cell));
         self.ended.traverse(visit);
     }
 
@@ -156,6 +167,7 @@ impl Coroutine for ConnectingStep {
             Kind::Connect => "_connect_sock",
             Kind::Begin => "_create_connection_transport",
             Kind::Accept => return ("BaseSelectorEventLoop", "_accept_connection2"),
+            Kind::Whole => "create_connection",
         };
         ("BaseEventLoop", name)
     }
@@ -171,6 +183,11 @@ impl Coroutine for ConnectingStep {
             Kind::Accept => {
                 if let Err(raised) = begin(py, this) {
                     return forgive(py, raised);
+                }
+            }
+            Kind::Whole => {
+                if whole::begin_to_connect(py, this)? {
+                    begin(py, this)?;
                 }
             }
         }
@@ -195,8 +212,9 @@ impl Coroutine for ConnectingStep {
     }
 
     fn finish(py: Python<'_>, this: This<'_, Self>) -> Result<Option<Owned>> {
+        end_watching(this);
         let (socket, transport) = (this.socket.take(), this.transport.take());
-        let operation = this.awaited.take().filter(|_| socket.is_some());
+        let operation = this.awaited.take().filter(|_| this.kind.get() == Kind::Connect && socket.is_some());
         let rest = (this.cells().map(ObjectCell::take), this.core.replace(None));
         let ended = operation.map(|operation| operation.any(py).call_method0(intern!(py, "close")).map(drop));
         let closed = match (socket, transport) {
@@ -262,20 +280,35 @@ fn note_failure(py: Python<'_>, this: This<'_, ConnectingStep>, raised: Raised) 
 
 /// Makes the protocol and the transport.
 fn begin(py: Python<'_>, this: This<'_, ConnectingStep>) -> Result<()> {
-    let (Some(socket), Some(factory)) = (this.given.take(), this.subject.take()) else { return Ok(()) };
+    let socket = if this.kind.get() == Kind::Whole { this.socket.take() } else { this.given.take() };
+    let (Some(socket), Some(factory)) = (socket, this.subject.take()) else { return Ok(()) };
     if this.kind.get() == Kind::Begin {
         vector::method(py, &socket, intern!(py, "setblocking"), &[&Owned::falsehood(py)])?;
     }
-    let protocol = vector::call(py, &factory, &[])?;
+    let made = make(py, this, &socket, &factory);
+    match made {
+        Ok(()) => drop(this.watcher.replace(None)),
+        Err(_) => end_watching(this),
+    }
+    made
+}
+
+fn make(py: Python<'_>, this: This<'_, ConnectingStep>, socket: &Owned, factory: &Owned) -> Result<()> {
+    let protocol = vector::call(py, factory, &[])?;
+    let given = match (this.peer.take(), this.extra.take()) {
+        (Some(peer), _) => Given::Peer(peer),
+        (None, Some(extra)) => Given::Extra(extra),
+        (None, None) => Given::Nothing,
+    };
     let made = this.core.with(|core| {
         let waiter = future::make(py, core)?;
-        let (protocol, waiting) = (protocol.clone(), Some(waiter.clone()));
         let parts = stream::Parts {
-            sock: socket,
-            protocol,
-            waiter: waiting,
-            extra: this.extra.take(),
+            sock: socket.clone(),
+            protocol: protocol.clone(),
+            waiter: Some(waiter.clone()),
+            given,
             server: this.server.take(),
+            watcher: this.watcher.object().get(),
         };
         Ok::<_, Raised>((stream::make_of(py, core, parts)?, waiter))
     });
@@ -283,6 +316,12 @@ fn begin(py: Python<'_>, this: This<'_, ConnectingStep>) -> Result<()> {
     drop((this.transport.replace(Some(transport)), this.protocol.replace(Some(protocol))));
     drop(this.awaited.replace(Some(waiter)));
     Ok(())
+}
+
+/// Ends the registration with the kernel, if it is not the transport's.
+fn end_watching(this: This<'_, ConnectingStep>) {
+    this.core.with(|core| this.watcher.with(|watcher| watcher.end(core)));
+    drop(this.watcher.replace(None));
 }
 
 /// What goes wrong with a connection that was accepted is nobody's business: asyncio tells it in debug mode only, in which
@@ -313,7 +352,11 @@ fn conclude(py: Python<'_>, this: This<'_, ConnectingStep>, sent: Result<Sent>) 
             drop(this.transport.take());
             none()
         }
-        Kind::Begin | Kind::Resolve => {
+        Kind::Whole if this.transport.is_empty() => {
+            begin(py, this)?;
+            return ConnectingStep::go_on(py, this);
+        }
+        Kind::Whole | Kind::Begin | Kind::Resolve => {
             let transport = this.transport.take().unwrap_or_else(none);
             let protocol = this.protocol.take().unwrap_or_else(none);
             (transport.any(py), protocol.any(py)).into_pyobject(py)?.into_any().into()

@@ -140,7 +140,7 @@ pub(crate) struct Imports {
     pub(crate) accepting_code: Option<Owned>,
     /// How `socket.socket` accepts.
     pub(crate) accepting_socket: Unchanged,
-    /// How `socket.socket` is made, and how it closes.
+    /// How `socket.socket` is made, and made not to block, and how it closes.
     pub(crate) making_socket: Unchanged,
     pub(crate) closing_socket: Unchanged,
     /// How `socket.socket` says which descriptor it has, and how long it waits.
@@ -245,7 +245,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         accepting_code: Function::of(selecting.getattr("_accept_connection2")?.into())
             .map(|function| function.code().clone()),
         accepting_socket: Unchanged::of(&socket, "socket", ["accept", "setblocking"])?,
-        making_socket: Unchanged::of(&socket, "socket", ["__new__", "__init__"])?,
+        making_socket: Unchanged::of(&socket, "socket", ["__new__", "__init__", "setblocking"])?,
         closing_socket: Unchanged::of(&socket, "socket", ["close", "_real_close"])?,
         asked_socket: Unchanged::of(&socket, "socket", ["fileno", "gettimeout"])?,
         socket_fileno: Ask::of(&native_socket, "fileno")?,

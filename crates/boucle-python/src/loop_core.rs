@@ -185,6 +185,7 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .methods(crate::sock::methods())
         .methods(crate::connecting::usual::methods())
         .methods(crate::connecting::accepting::methods())
+        .methods(crate::connecting::whole::methods())
         .methods(crate::executor::methods())
         .methods(attributes::methods())
         .methods(metrics::methods())

@@ -12,7 +12,7 @@
 //!   descriptor. Whoever ends an operation takes back its own registration, and nobody else's.
 //! * A future in `awaited` or a coroutine in `delegate` is there while the operation waits, and at no other time.
 
-mod attempt;
+pub(crate) mod attempt;
 pub(crate) mod plain;
 
 use std::cell::{Cell, RefCell};

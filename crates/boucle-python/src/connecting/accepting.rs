@@ -1,7 +1,9 @@
 //! Connections that a listening socket has: taken as long as there are some, each for a task of its own.
 //!
-//! asyncio's own code asks the socket until it raises an exception. Here the kernel is asked by the socket's number. What
-//! is unusual is left to asyncio's, errors above all.
+//! asyncio's own code asks the socket until it raises an exception. Here the kernel is asked by the socket's number, and
+//! before it is asked for another connection, whether there is one. What is unusual is left to asyncio's, errors above all.
+
+use std::cell::Cell;
 
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
@@ -15,7 +17,7 @@ use crate::loop_core::LoopCore;
 use crate::raw::args::Arg;
 use crate::raw::class::MaybeInstance;
 use crate::raw::{Args, ObjectCell, Owned, Result, This, method, vector};
-use crate::sock::plain;
+use crate::sock::plain::{self, Peer};
 
 /// Where the arguments of `_accept_connection` are; behind them are the time-outs of TLS.
 const FACTORY: usize = 0;
@@ -31,10 +33,14 @@ fn accept_all(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Resul
     let Some((listener, attempts)) = usual_listener(py, core, args)? else {
         return args.forward(asyncios, &core.to_owned());
     };
-    for _ in 0..attempts {
+    for attempt in 0..attempts {
+        // The first time the reactor has said it.
+        if attempt > 0 && !plain::may_accept(py, &listener)? {
+            break;
+        }
         match plain::accept(py, &listener) {
             Ok(None) => break,
-            Ok(Some((connection, peer))) => serve(py, core, args, connection, &peer)?,
+            Ok(Some((connection, peer))) => serve(py, core, args, connection, peer)?,
             Err(raised) => {
                 let exception = raised.take_value(py);
                 if !exception.any(py).is_instance_of::<PyOSError>() {
@@ -68,21 +74,27 @@ fn usual_listener(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> R
 }
 
 /// Makes the task of a connection.
-fn serve(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>, connection: Owned, peer: &Owned) -> Result<()> {
+fn serve(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>, connection: Owned, peer: Peer) -> Result<()> {
     let given = |index| args.get(index).map_or_else(|| Owned::none(py), Arg::to_owned);
-    let extra = PyDict::new(py);
-    extra.set_item(intern!(py, "peername"), peer.any(py))?;
-    let (owner, extra): (Owned, Owned) = (core.to_owned(), extra.into_any().into());
+    let owner = core.to_owned();
     let (factory, tls, server) = (given(FACTORY), given(TLS), given(SERVER));
     let coroutine = if tls.is_none() {
-        step(py, core, factory, connection, extra, server)?
+        step(py, core, factory, connection, peer, server)?
     } else {
+        let extra = extra(py, peer)?;
         let all = [&factory, &connection, &extra, &tls, &server].map(|argument| argument.any(py).to_owned());
         let timeouts = args.from(TIMEOUTS).map(|argument| argument.any(py).to_owned());
         let all = PyTuple::new(py, all.into_iter().chain(timeouts).collect::<Vec<_>>())?;
         owner.any(py).call_method1(intern!(py, "_accept_connection2"), all)?.into()
     };
     vector::method(py, &owner, intern!(py, "create_task"), &[&coroutine]).map(drop)
+}
+
+/// What asyncio says of an accepted connection.
+fn extra(py: Python<'_>, peer: Peer) -> Result<Owned> {
+    let extra = PyDict::new(py);
+    extra.set_item(intern!(py, "peername"), peer.written(py)?.any(py))?;
+    Ok(extra.into_any().into())
 }
 
 /// `_accept_connection2(…)`, where asyncio's code has accepted, or over TLS: asyncio's own.
@@ -96,16 +108,21 @@ fn step(
     core: This<'_, LoopCore>,
     factory: Owned,
     connection: Owned,
-    extra: Owned,
+    peer: Peer,
     server: Owned,
 ) -> Result<Owned> {
+    let (peer, extra) = match peer {
+        Peer::Numbers(address) => (Some(address), ObjectCell::default()),
+        named @ Peer::Named(_) => (None, ObjectCell::new(extra(py, named)?)),
+    };
     STEPS.make_collected(py, || ConnectingStep {
         core: MaybeInstance::new(core),
         subject: ObjectCell::new(factory),
         given: ObjectCell::new(connection),
-        extra: ObjectCell::new(extra),
+        extra,
+        peer: Cell::new(peer),
         server: if server.is_none() { ObjectCell::default() } else { ObjectCell::new(server) },
-        kind: std::cell::Cell::new(Kind::Accept),
+        kind: Cell::new(Kind::Accept),
         ..ConnectingStep::default()
     })
 }

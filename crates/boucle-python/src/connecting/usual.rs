@@ -3,6 +3,7 @@
 //! The class of a loop says when it changes, by the version that the interpreter gives it; an instance, when an attribute is
 //! set.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 
 use pyo3::prelude::*;
@@ -21,28 +22,40 @@ use crate::settings;
 use crate::unchanged::Unchanged;
 
 /// Methods of ours that the steps do without.
-const OWN: [&str; 5] =
-    ["sock_connect", "create_future", "_make_socket_transport", "_ensure_resolved", "_accept_connection2"];
+const OWN: [&str; 7] = [
+    "sock_connect",
+    "create_future",
+    "_make_socket_transport",
+    "_ensure_resolved",
+    "_connect_sock",
+    "_create_connection_transport",
+    "_accept_connection2",
+];
 
 /// What is looked up, and how it was when this module was imported.
-struct Known {
+pub(super) struct Known {
     /// Methods of ours, with the addresses of their functions.
-    own: [(Owned, usize); OWN.len()],
+    own: Vec<(Owned, usize)>,
     /// asyncio's methods that are done natively.
     asyncios: Unchanged,
+    /// asyncio's `create_connection`, and the number of what ours runs; 0 before it is known.
+    pub(super) creating: Unchanged,
+    pub(super) creating_code: Cell<u32>,
     /// The names in asyncio's module, and what stands there.
     namespace: Owned,
     socket_module: Owned,
+    /// The names in the module of sockets.
+    socket_namespace: Owned,
     /// What takes a numeric host apart.
     address_of: Option<Function>,
     names: Names,
     unspecified: Owned,
-    inet: Owned,
-    inet6: Owned,
-    stream: Owned,
-    tcp: Owned,
+    pub(super) inet: Owned,
+    pub(super) inet6: Owned,
+    pub(super) stream: Owned,
+    pub(super) tcp: Owned,
     /// Whether asyncio knows IPv6.
-    has_inet6: bool,
+    pub(super) has_inet6: bool,
 }
 
 /// The names of arguments.
@@ -63,15 +76,17 @@ pub(super) fn initialise(py: Python<'_>, class: &Owned) -> Result<()> {
         let method: Owned = bare.getattr(name)?.into();
         Ok::<_, PyErr>((interned(py, name), builtin_address(&method).unwrap_or(0)))
     };
-    let [first, second, third, fourth, fifth] = OWN;
     let known = Known {
-        own: [own(first)?, own(second)?, own(third)?, own(fourth)?, own(fifth)?],
+        own: OWN.into_iter().map(own).collect::<PyResult<_>>()?,
         asyncios: Unchanged::of(
             &module,
             "BaseEventLoop",
             ["_ensure_resolved", "_connect_sock", "_create_connection_transport"],
         )?,
+        creating: Unchanged::of(&module, "BaseEventLoop", ["create_connection"])?,
+        creating_code: Cell::new(0),
         namespace: module.dict().into_any().into(),
+        socket_namespace: socket.dict().into_any().into(),
         socket_module: socket.clone().into_any().into(),
         address_of: Function::of(module.getattr("_ipaddr_info")?.into()),
         names: Names {
@@ -97,6 +112,11 @@ pub(super) fn initialise(py: Python<'_>, class: &Owned) -> Result<()> {
     };
     KNOWN.set(py, known);
     Ok(())
+}
+
+/// What is looked up.
+pub(super) fn known(py: Python<'_>) -> &Known {
+    KNOWN.get(py)
 }
 
 fn interned(py: Python<'_>, name: &str) -> Owned {
@@ -150,11 +170,7 @@ fn answer(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Op
     }
     let is_plain_protocol = protocol
         .is_none_or(|protocol| protocol.to_owned().small_int().is_some_and(|number| [0, 6, 17].contains(&number)));
-    let address_of = known.address_of.as_ref().filter(|function| function.is_unchanged());
-    let Some(address_of) = address_of.filter(|_| is_plain_protocol) else { return Ok(None) };
-    if !means(py, &known.namespace, intern!(py, "socket"), &known.socket_module)?
-        || !means(py, &known.namespace, intern!(py, "_ipaddr_info"), address_of.object())?
-    {
+    if !is_plain_protocol || !resolves_as_written(py, known)? {
         return Ok(None);
     }
     let address = address.any(py);
@@ -184,6 +200,15 @@ fn answer(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Op
     Ok(Some(PyList::new(py, [info.into_pyobject(py)?])?.into_any().into()))
 }
 
+/// Whether asyncio's module takes a numeric host apart by what it took it apart by.
+pub(super) fn resolves_as_written(py: Python<'_>, known: &Known) -> Result<bool> {
+    let Some(address_of) = known.address_of.as_ref().filter(|function| function.is_unchanged()) else {
+        return Ok(false);
+    };
+    Ok(means(py, &known.namespace, intern!(py, "socket"), &known.socket_module)?
+        && means(py, &known.namespace, intern!(py, "_ipaddr_info"), address_of.object())?)
+}
+
 fn connect(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
     let known = KNOWN.get(py);
     if let Some([Some(failures), Some(address), local]) = args.fitting(&known.names.connect)
@@ -199,7 +224,7 @@ fn connect(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<O
 }
 
 /// Whether `socket.socket(…)` in asyncio's module makes what it made.
-fn makes_sockets_as_written(py: Python<'_>, known: &Known) -> Result<bool> {
+pub(super) fn makes_sockets_as_written(py: Python<'_>, known: &Known) -> Result<bool> {
     let class = &imports::get(py).making_socket;
     Ok(means(py, &known.namespace, intern!(py, "socket"), &known.socket_module)?
         && makes_sockets_of(py, class)?
@@ -208,7 +233,7 @@ fn makes_sockets_as_written(py: Python<'_>, known: &Known) -> Result<bool> {
 
 /// Whether `socket.socket` is this class.
 pub(super) fn makes_sockets_of(py: Python<'_>, class: &Unchanged) -> Result<bool> {
-    Ok(KNOWN.get(py).socket_module.any(py).getattr(intern!(py, "socket"))?.is(class.class().any(py)))
+    means(py, &KNOWN.get(py).socket_namespace, intern!(py, "socket"), class.class())
 }
 
 fn begin(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {

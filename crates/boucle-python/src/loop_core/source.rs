@@ -74,7 +74,10 @@ pub(crate) enum Manner {
     /// For edges of reading, from the first interest on; for those of writing while something waits to be written. A Unix
     /// socket is told of each read of its peer as long as it asks for them.
     Edges,
-    /// The same, and once something had to wait, for edges of writing for good. TCP tells of them only after it has refused.
+    /// Only for the edge of writing that says how a connection has ended which was begun. Whoever takes the descriptor over
+    /// asks in another manner.
+    Outcome,
+    /// The same as `Edges`, and once something had to wait, for edges of writing for good. TCP tells of them only after it has refused.
     LastingEdges,
 }
 
@@ -176,27 +179,46 @@ fn repr(py: Python<'_>, this: This<'_, Watcher>) -> Result<Owned> {
     Ok(PyString::new(py, &format!("<Handle of {source}>")).into_any().into())
 }
 
+/// What a watcher of such a source runs, and the number of its code.
+fn steps_of<S: Source>() -> (Step, Code) {
+    fn step<S: Source>(
+        py: Python<'_>,
+        core: This<'_, LoopCore>,
+        source: &Owned,
+        watcher: This<'_, Watcher>,
+    ) -> Result<()> {
+        This::<S>::exactly(source).map_or(Ok(()), |source| S::step(py, core, source, watcher))
+    }
+    fn code<S: Source>(py: Python<'_>, source: &Owned) -> u32 {
+        This::<S>::exactly(source).map_or(crate::directory::UNKNOWN_CODE, |source| S::code(py, source))
+    }
+    (step::<S>, code::<S>)
+}
+
 impl Watcher {
     /// Makes a watcher for a source, which wants nothing yet.
     pub(crate) fn make<S: Source>(py: Python<'_>, source: This<'_, S>, fd: RawFd, manner: Manner) -> Result<Owned> {
-        fn step<S: Source>(
-            py: Python<'_>,
-            core: This<'_, LoopCore>,
-            source: &Owned,
-            watcher: This<'_, Watcher>,
-        ) -> Result<()> {
-            This::<S>::exactly(source).map_or(Ok(()), |source| S::step(py, core, source, watcher))
-        }
-        fn code<S: Source>(py: Python<'_>, source: &Owned) -> u32 {
-            This::<S>::exactly(source).map_or(crate::directory::UNKNOWN_CODE, |source| S::code(py, source))
-        }
         let _: This<'_, S> = source;
         WATCHERS.make_collected(py, || Self {
-            step: Cell::new(Some((step::<S>, code::<S>))),
+            step: Cell::new(Some(steps_of::<S>())),
             fd: Cell::new(fd),
             manner: Cell::new(manner),
             ..Self::default()
         })
+    }
+
+    /// Becomes that of another source of the same descriptor, which wants nothing yet. The kernel is told when it does: what
+    /// was reported until then is void.
+    pub(crate) fn pass_on<S: Source>(&self, source: This<'_, S>, manner: Manner) {
+        let _: This<'_, S> = source;
+        for sides in [&self.wants, &self.ready, &self.reported] {
+            sides.set(Sides::default());
+        }
+        self.hung_up.set(false);
+        self.asked.set(Interest::NONE);
+        self.manner.set(manner);
+        self.step.set(Some(steps_of::<S>()));
+        drop(self.source.take());
     }
 
     /// Ends the registration. What was reported is void. The descriptor may be closed afterwards.
@@ -227,6 +249,7 @@ impl Watcher {
         let wants = self.wants.get();
         let (edges, write) = match self.manner.get() {
             Manner::Levels => return Interest { read: wants.read, write: wants.write, edges: false },
+            Manner::Outcome => return Interest { read: false, write: true, edges: true },
             Manner::Edges => (true, wants.write),
             Manner::LastingEdges => (true, wants.write || self.asked.get().write),
         };
@@ -245,6 +268,10 @@ impl Watcher {
 
     /// The kernel, or [`Watcher::report_again`], has reported. Returns whether the watcher is to be queued.
     pub(super) fn note(&self, event: Option<Event>) -> bool {
+        // The kernel was asked for it by the source that had the descriptor before.
+        if self.asked.get() == Interest::NONE {
+            return false;
+        }
         let news = match event {
             Some(event) => {
                 self.doubtful.set(self.doubtful.get() && !event.readable);

@@ -1,7 +1,6 @@
 //! Readers and writers: a descriptor's two callbacks, under one registration. Registrations of our own sources
 //! ([`super::source`]) stand beside them.
 
-use std::collections::HashMap;
 use std::os::fd::RawFd;
 
 use boucle_core::reactor::epoll::{Epoll, Waiter};
@@ -94,10 +93,39 @@ impl Watch {
     }
 }
 
+/// Registrations by descriptor. The kernel gives the lowest number that is free, so a row of places is short.
+#[derive(Default)]
+struct Tokens(Vec<Option<Token>>);
+
+impl Tokens {
+    fn get(&self, fd: RawFd) -> Option<Token> {
+        *self.0.get(usize::try_from(fd).ok()?)?
+    }
+
+    fn insert(&mut self, fd: RawFd, token: Token) {
+        let Ok(place) = usize::try_from(fd) else { return };
+        if place >= self.0.len() {
+            self.0.resize(place + 1, None);
+        }
+        self.0[place] = Some(token);
+    }
+
+    fn remove(&mut self, fd: RawFd) {
+        if let Some(place) = usize::try_from(fd).ok().and_then(|place| self.0.get_mut(place)) {
+            *place = None;
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (RawFd, Token)> + '_ {
+        let tokens = self.0.iter().zip(0..);
+        tokens.filter_map(|(token, fd)| token.map(|token| (fd, token)))
+    }
+}
+
 /// The loop's reactor, with its registrations by descriptor.
 pub(super) struct Reactor {
     pub(super) epoll: Epoll<Source>,
-    tokens: HashMap<RawFd, Token>,
+    tokens: Tokens,
     /// The descriptor through which signals come: it is watched, but says nothing that a program waits for.
     signals: Option<RawFd>,
     /// Whether that descriptor is watched now.
@@ -111,7 +139,7 @@ impl Reactor {
     pub(super) fn new(epoll: Epoll<Source>) -> Self {
         Self {
             epoll,
-            tokens: HashMap::new(),
+            tokens: Tokens::default(),
             signals: None,
             watches_signals: false,
             events: Vec::new(),
@@ -133,8 +161,8 @@ impl Reactor {
 
     /// Ends such a registration. Returns what was held. A descriptor that was closed before has none any more.
     pub(super) fn deregister_native(&mut self, token: Token, fd: RawFd) -> Option<Source> {
-        if self.tokens.get(&fd) == Some(&token) {
-            self.tokens.remove(&fd);
+        if self.tokens.get(fd) == Some(token) {
+            self.tokens.remove(fd);
         }
         self.epoll.deregister(token).ok()
     }
@@ -151,7 +179,7 @@ impl Reactor {
 
     /// Whether a descriptor is that of a source of ours.
     fn is_native(&mut self, fd: RawFd) -> bool {
-        let token = self.tokens.get(&fd).copied();
+        let token = self.tokens.get(fd);
         token.and_then(|token| self.epoll.source(token)).is_some_and(|source| source.as_native().is_some())
     }
 
@@ -162,7 +190,7 @@ impl Reactor {
 
     /// Notes whether the descriptor of signals is watched, after a change.
     fn look_for_signals(&mut self) {
-        self.watches_signals = self.signals.is_some_and(|fd| self.tokens.contains_key(&fd));
+        self.watches_signals = self.signals.is_some_and(|fd| self.tokens.get(fd).is_some());
     }
 
     /// Takes the waiter back and appends the handles of what it reports: a descriptor's reader, then its writer; the watcher
@@ -192,7 +220,7 @@ impl Reactor {
 
     /// Sets a callback. Returns the one it replaces.
     fn set(&mut self, fd: RawFd, given: Owned, side: Side, handle: Owned) -> boucle_core::Result<Option<Owned>> {
-        let Some(&token) = self.tokens.get(&fd) else {
+        let Some(token) = self.tokens.get(fd) else {
             let mut watch = Watch { given: Some(given), ..Watch::default() };
             *watch.side(side) = Some(handle);
             let interest = watch.interest();
@@ -214,12 +242,12 @@ impl Reactor {
 
     /// Removes a callback. Returns it.
     fn unset(&mut self, fd: RawFd, side: Side) -> boucle_core::Result<Option<Owned>> {
-        let Some(&token) = self.tokens.get(&fd) else { return Ok(None) };
+        let Some(token) = self.tokens.get(fd) else { return Ok(None) };
         let Some(watch) = self.epoll.source(token).and_then(Source::callbacks) else { return Ok(None) };
         let removed = watch.side(side).take();
         let interest = watch.interest();
         if interest == Interest::NONE {
-            self.tokens.remove(&fd);
+            self.tokens.remove(fd);
             self.look_for_signals();
             self.epoll.deregister(token)?;
         } else {
@@ -234,10 +262,10 @@ impl Reactor {
         self.tokens
             .iter()
             .find(|(_, token)| {
-                let given = epoll.source(**token).and_then(Source::callbacks).and_then(|watch| watch.given.as_ref());
+                let given = epoll.source(*token).and_then(Source::callbacks).and_then(|watch| watch.given.as_ref());
                 given.is_some_and(|given| given.is(object))
             })
-            .map(|(fd, _)| *fd)
+            .map(|(fd, _)| fd)
     }
 
     /// Everything that was given as a descriptor.

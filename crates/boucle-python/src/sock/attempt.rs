@@ -211,6 +211,11 @@ fn connect(py: Python<'_>, this: This<'_, SocketOperation>, sock: &Owned, addres
         return plain::connect(py, sock, address, &numbers);
     }
     // The interrupted call goes on in the kernel; the descriptor is writable when it has ended.
+    outcome(py, sock, address)
+}
+
+/// How a connection that was under way has ended; nothing where it has not.
+pub(crate) fn outcome(py: Python<'_>, sock: &Owned, address: &Owned) -> Result<Option<Owned>> {
     let constants = imports::get(py);
     let error = vector::method(py, sock, &constants.getsockopt, &[&constants.sol_socket, &constants.so_error])?;
     let errno: i32 = error.any(py).extract()?;

@@ -39,9 +39,14 @@ fn is_pythons(py: Python<'_>, name: &Bound<'_, PyString>, original: &Owned) -> R
     Ok(imports::get(py).socket.any(py).getattr(name)?.is(original.any(py)))
 }
 
+/// Whether the method that connects is Python's.
+pub(crate) fn connects_as_written(py: Python<'_>) -> Result<bool> {
+    is_pythons(py, intern!(py, "connect"), &imports::get(py).socket_connect)
+}
+
 /// The address that a tuple names, where resolving it would give an equal tuple, and the socket's own method is Python's.
 pub(super) fn numbers(py: Python<'_>, family: i32, address: &Owned) -> Result<Option<SocketAddr>> {
-    if !is_pythons(py, intern!(py, "connect"), &imports::get(py).socket_connect)? {
+    if !connects_as_written(py)? {
         return Ok(None);
     }
     let parts = address.any(py).cast_exact::<PyTuple>().map_or(0, |tuple| tuple.len());
@@ -52,35 +57,23 @@ pub(super) fn numbers(py: Python<'_>, family: i32, address: &Owned) -> Result<Op
 }
 
 /// `sock.connect(address)`. Nothing says that the connection is under way.
-pub(super) fn connect(py: Python<'_>, sock: &Owned, address: &Owned, numbers: &SocketAddr) -> Result<Option<Owned>> {
+pub(crate) fn connect(py: Python<'_>, sock: &Owned, address: &Owned, numbers: &SocketAddr) -> Result<Option<Owned>> {
     let event: Owned = PyString::intern(py, "socket.connect").into_any().into();
     vector::call(py, &imports::get(py).audit, &[&event, sock, address])?;
     let is_done = connection::connect(descriptor(py, sock)?, numbers).map_err(|error| to_py_err(&error))?;
     Ok(is_done.then(|| Owned::none(py)))
 }
 
-/// `sock.getsockname()` of a socket that has this descriptor. Nothing where its method has to say it.
-pub(crate) fn own_name(py: Python<'_>, sock: &Owned, fd: RawFd) -> Result<Option<Owned>> {
+/// What `sock.getsockname()` says of a socket that has this descriptor. Nothing where its method has to say it.
+pub(crate) fn own_address(py: Python<'_>, sock: &Owned, fd: RawFd) -> Result<Option<SocketAddr>> {
     let is_pythons = is_pythons(py, intern!(py, "getsockname"), &imports::get(py).socket_getsockname)?;
-    name(py, sock, is_pythons, || socket::own_address(fd))
+    Ok(if is_pythons && is_socket(py, sock) { socket::own_address(fd).filter(is_writable) } else { None })
 }
 
 /// `sock.getpeername()` likewise.
-pub(crate) fn peer_name(py: Python<'_>, sock: &Owned, fd: RawFd) -> Result<Option<Owned>> {
+pub(crate) fn peer_address(py: Python<'_>, sock: &Owned, fd: RawFd) -> Result<Option<SocketAddr>> {
     let is_pythons = is_pythons(py, intern!(py, "getpeername"), &imports::get(py).socket_getpeername)?;
-    name(py, sock, is_pythons, || socket::peer_address(fd))
-}
-
-fn name(
-    py: Python<'_>,
-    sock: &Owned,
-    is_pythons: bool,
-    ask: impl FnOnce() -> Option<SocketAddr>,
-) -> Result<Option<Owned>> {
-    if !is_pythons || !is_socket(py, sock) {
-        return Ok(None);
-    }
-    ask().filter(is_writable).map(|address| addresses::format(py, address)).transpose()
+    Ok(if is_pythons && is_socket(py, sock) { socket::peer_address(fd).filter(is_writable) } else { None })
 }
 
 /// Whether we know how Python writes an address: the flow of IPv6 is the exception.
@@ -156,9 +149,31 @@ pub(crate) fn never_blocks(py: Python<'_>, sock: &Owned) -> Result<bool> {
     }
 }
 
+/// Whether [`accept`] would take a connection, or fail.
+pub(crate) fn may_accept(py: Python<'_>, sock: &Owned) -> Result<bool> {
+    Ok(connection::may_accept(descriptor(py, sock)?))
+}
+
+/// Whom an accepted connection is with.
+pub(crate) enum Peer {
+    Numbers(SocketAddr),
+    /// What the socket's own method has said.
+    Named(Owned),
+}
+
+impl Peer {
+    /// The peer as Python writes it.
+    pub(crate) fn written(self, py: Python<'_>) -> Result<Owned> {
+        match self {
+            Self::Numbers(address) => addresses::format(py, address),
+            Self::Named(name) => Ok(name),
+        }
+    }
+}
+
 /// What `sock.accept()` returns for a socket of exactly Python's class, but that the new socket does not block. Nothing where
 /// the call would block, was interrupted, or the peer has given up.
-pub(crate) fn accept(py: Python<'_>, sock: &Owned) -> Result<Option<(Owned, Owned)>> {
+pub(crate) fn accept(py: Python<'_>, sock: &Owned) -> Result<Option<(Owned, Peer)>> {
     let accepted = connection::accept(descriptor(py, sock)?).map_err(|error| to_py_err(&error))?;
     let Some((connection, peer)) = accepted else { return Ok(None) };
     let constants = imports::get(py);
@@ -172,8 +187,8 @@ pub(crate) fn accept(py: Python<'_>, sock: &Owned) -> Result<Option<(Owned, Owne
     // It is the object's from here on.
     let _number = connection.into_raw_fd();
     let peer = match peer.filter(is_writable) {
-        Some(peer) => addresses::format(py, peer)?,
-        None => object.any(py).call_method0(intern!(py, "getpeername"))?.into(),
+        Some(peer) => Peer::Numbers(peer),
+        None => Peer::Named(object.any(py).call_method0(intern!(py, "getpeername"))?.into()),
     };
     Ok(Some((object, peer)))
 }

@@ -145,7 +145,7 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
         None => PyDict::new(py),
     };
     let fd: RawFd = sock.any(py).call_method0(intern!(py, "fileno"))?.extract()?;
-    stream::describe(py, &sock, fd, &extra)?;
+    stream::described::describe(py, &sock, fd, &extra)?;
     let family = plain::family(py, &sock)?;
     let has_address = address.as_ref().map_or(Ok(false), |address| address.any(py).is_truthy())?;
     let object = DATAGRAMS.make_collected(py, DatagramTransport::default)?;

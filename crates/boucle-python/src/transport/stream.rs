@@ -3,7 +3,8 @@
 //! It is a true subclass of `asyncio.Transport`: that class's only slot is the first field here.
 //!
 //! * [`reading`]: what arrives, and [`feeding`]: for asyncio's own stream reader. [`writing`]: what leaves. [`closing`]: how
-//!   it ends. [`server`]: who has accepted it, and [`known`]: the loop, which knows it. [`attributes`]: what Python sees.
+//!   it ends. [`server`]: who has accepted it, and [`known`]: the loop, which knows it. [`attributes`]: what Python sees,
+//!   and [`described`]: what it is told of the connection.
 //!
 //! # Invariants
 //!
@@ -15,6 +16,7 @@
 
 mod attributes;
 mod closing;
+pub(crate) mod described;
 mod feeding;
 pub(crate) mod known;
 mod reading;
@@ -29,9 +31,10 @@ use boucle_core::outgoing::Outgoing;
 use boucle_core::socket;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyType};
+use pyo3::types::PyType;
 use pyo3::{Borrowed, ffi, intern};
 
+use self::described::{Given, Known};
 use super::flow::Flow;
 use super::report::Parties;
 use crate::errors::to_py_err;
@@ -53,8 +56,9 @@ use crate::witness;
 #[repr(C)]
 #[derive(Default)]
 pub(crate) struct StreamTransport {
-    /// The slot of `asyncio.BaseTransport`: a dictionary of what `get_extra_info` answers.
+    /// The slot of `asyncio.BaseTransport`: a dictionary of what `get_extra_info` answers, once it is written.
     extra: ObjectCell,
+    known: Known,
     /// The loop, until the connection is lost.
     core: MaybeInstance<LoopCore>,
     watcher: MaybeInstance<Watcher>,
@@ -100,9 +104,10 @@ impl Class for StreamTransport {
 }
 
 impl StreamTransport {
-    fn cells(&self) -> [&ObjectCell; 9] {
+    fn cells(&self) -> [&ObjectCell; 10] {
         [
             &self.extra,
+            &self.known.socket,
             self.core.object(),
             self.watcher.object(),
             &self.socket,
@@ -122,7 +127,7 @@ impl Collected for StreamTransport {
 
     fn clear(&self) {
         // The core and the watcher stay: the registration must end before the socket does.
-        let cells = [&self.extra, &self.protocol, &self.context, &self.server, &self.empty_waiter];
+        let cells = [&self.extra, &self.known.socket, &self.protocol, &self.context, &self.server, &self.empty_waiter];
         let content = cells.map(ObjectCell::take);
         drop((content, self.attributes.content().take()));
     }
@@ -178,7 +183,8 @@ pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> 
     let [Some(sock), Some(protocol), waiter, extra, server] = args.named(py, "_make_socket_transport", names)? else {
         return Err(PyTypeError::new_err("_make_socket_transport() needs a socket and a protocol").into());
     };
-    make_of(py, core, Parts { sock, protocol, waiter, extra, server })
+    let given = extra.map_or(Given::Nothing, Given::Extra);
+    make_of(py, core, Parts { sock, protocol, waiter, given, server, watcher: None })
 }
 
 /// What a transport is made of.
@@ -187,42 +193,39 @@ pub(crate) struct Parts {
     pub(crate) protocol: Owned,
     /// The future that is done when the protocol was told.
     pub(crate) waiter: Option<Owned>,
-    pub(crate) extra: Option<Owned>,
+    pub(crate) given: Given,
     pub(crate) server: Option<Owned>,
+    /// What watches the descriptor already.
+    pub(crate) watcher: Option<Owned>,
 }
 
 /// The transport of a connected stream socket.
 pub(crate) fn make_of(py: Python<'_>, core: This<'_, LoopCore>, parts: Parts) -> Result<Owned> {
-    let Parts { sock, protocol, waiter, extra, server } = parts;
+    let Parts { sock, protocol, waiter, given, server, watcher } = parts;
     let owner = core.to_owned();
     let number = vector::method(py, &sock, &imports::get(py).fileno, &[])?;
     if !plain::is_socket(py, &sock) || known::is_in_use(py, core, &number)? {
         owner.any(py).call_method1(intern!(py, "_ensure_fd_no_transport"), (sock.any(py),))?;
     }
-    let extra = match extra {
-        Some(extra) => extra.any(py).cast::<PyDict>().map_err(PyErr::from)?.copy()?,
-        None => PyDict::new(py),
-    };
     let fd: RawFd = number.any(py).extract()?;
     let family = plain::family(py, &sock)?;
-    describe(py, &sock, fd, &extra)?;
-    let context = Context::copy_current(py)?.into_object(py)?;
     let object = STREAMS.make_collected(py, StreamTransport::default)?;
     let Some(this) = This::<StreamTransport>::exactly(&object) else { return Ok(object) };
+    described::look(py, this, &sock, fd, given, family == socket::INET || family == socket::INET6)?;
+    let context = Context::copy_current(py)?.into_object(py)?;
     this.fd.set(fd);
     if family != socket::UNIX {
         socket::set_no_delay(fd).map_err(|error| to_py_err(&error))?;
     }
     let manner = if family == socket::UNIX { Manner::Edges } else { Manner::LastingEdges };
-    let watcher = Watcher::make(py, this, fd, manner)?;
+    let watcher = match watcher {
+        Some(watcher) => watcher,
+        None => Watcher::make(py, this, fd, manner)?,
+    };
     drop(this.watcher.replace(Some(watcher)));
+    this.watcher.with(|watcher| watcher.pass_on(this, manner));
     drop(this.core.replace(Some(core.to_owned())));
-    for (cell, content) in [
-        (&this.extra, Some(extra.into_any().into())),
-        (&this.socket, Some(sock)),
-        (&this.context, Some(context)),
-        (&this.server, server),
-    ] {
+    for (cell, content) in [(&this.socket, Some(sock)), (&this.context, Some(context)), (&this.server, server)] {
         drop(cell.replace(content));
     }
     set_protocol(py, this, protocol.clone())?;
@@ -232,26 +235,6 @@ pub(crate) fn make_of(py: Python<'_>, core: This<'_, LoopCore>, parts: Parts) ->
     known::remember(py, core, &number, &object)?;
     start(py, core, this, &protocol, waiter.as_ref())?;
     Ok(object)
-}
-
-/// Fills in what `get_extra_info` answers, as asyncio does.
-pub(super) fn describe(py: Python<'_>, sock: &Owned, fd: RawFd, extra: &Bound<'_, PyDict>) -> Result<()> {
-    extra.set_item(intern!(py, "socket"), plain::shown(py, sock)?.any(py))?;
-    let ask = |name| match sock.any(py).call_method0(name) {
-        Ok(answer) => Ok::<Owned, PyErr>(answer.into()),
-        Err(error) if error.is_instance_of::<pyo3::exceptions::PyOSError>(py) => {
-            crate::raw::guard::discard(py, error);
-            Ok(Owned::none(py))
-        }
-        Err(error) => Err(error),
-    };
-    let own = plain::own_name(py, sock, fd)?.map_or_else(|| ask(intern!(py, "getsockname")), Ok)?;
-    extra.set_item(intern!(py, "sockname"), own.any(py))?;
-    if !extra.contains(intern!(py, "peername"))? {
-        let peer = plain::peer_name(py, sock, fd)?.map_or_else(|| ask(intern!(py, "getpeername")), Ok)?;
-        extra.set_item(intern!(py, "peername"), peer.any(py))?;
-    }
-    Ok(())
 }
 
 /// Schedules what begins a connection, in asyncio's order: the protocol is told, reading starts, the waiter wakes up.

@@ -5,9 +5,9 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
-use super::{StreamTransport, closing, reading, set_protocol, writing};
+use super::{StreamTransport, closing, described, reading, set_protocol, writing};
 use crate::raw::method::property;
-use crate::raw::{Args, Owned, Result, This, getter, method};
+use crate::raw::{Args, Owned, Result, This, getter, method, setter};
 
 /// As asyncio's, with our name.
 pub(super) fn repr(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<Owned> {
@@ -40,7 +40,7 @@ fn get_extra_info(py: Python<'_>, this: This<'_, StreamTransport>, args: Args<'_
     if name.any(py).eq(intern!(py, "socket"))? {
         writing::send_put_off(py, this)?;
     }
-    let found = match this.extra.get() {
+    let found = match described::extra(py, this)? {
         Some(extra) => extra.any(py).cast::<PyDict>().map_err(PyErr::from)?.get_item(name.any(py))?.map(Owned::from),
         None => None,
     };
@@ -109,8 +109,13 @@ macro_rules! shown {
     };
 }
 
-pub(super) fn properties() -> [ffi::PyGetSetDef; 11] {
+pub(super) fn properties() -> [ffi::PyGetSetDef; 12] {
     [
+        property(
+            c"_extra",
+            getter!(StreamTransport, "_extra", described::extra),
+            Some(setter!(StreamTransport, "_extra", described::set_extra)),
+        ),
         shown!("_loop", |_, this: This<'_, StreamTransport>| Ok(this.core.object().get())),
         shown!("_sock", |_, this: This<'_, StreamTransport>| Ok(this.socket.get())),
         shown!("_sock_fd", |py, this: This<'_, StreamTransport>| number(py, this.fd.get())),
