@@ -9,8 +9,7 @@ use crate::raw::guard::discard;
 use crate::raw::instance::{Function, Member, Places};
 use crate::raw::{GilOnce, Owned, Raised};
 use crate::unchanged::Unchanged;
-
-const WEAK_CONTAINER: [&str; 3] = ["data", "_pending_removals", "_remove"];
+use crate::weak::WeakContainer;
 
 /// Objects that the native code uses.
 pub(crate) struct Imports {
@@ -128,7 +127,7 @@ pub(crate) struct Imports {
     pub(crate) socket_getsockname: Owned,
     pub(crate) socket_getpeername: Owned,
     /// `weakref.WeakValueDictionary`, the class of the references in it, and where one has its key.
-    pub(crate) weak_dictionary: Owned,
+    pub(crate) weak_dictionary: WeakContainer,
     pub(crate) keyed_reference: Owned,
     pub(crate) reference_key: Member,
     /// `weakref.ref`, which the references in it are.
@@ -148,10 +147,9 @@ pub(crate) struct Imports {
     /// `asyncio.Server`, how it counts its connections; from 3.13 on in a `weakref.WeakSet`.
     pub(crate) server: Unchanged,
     pub(crate) weak_set: Unchanged,
-    /// `_sockets` and `_clients` of a server; `data`, `_pending_removals` and `_remove` of weak containers.
+    /// `_sockets` and `_clients` of a server, and that set from inside.
     pub(crate) of_server: Places<2>,
-    pub(crate) of_weak_set: Places<3>,
-    pub(crate) of_weak_dictionary: Places<3>,
+    pub(crate) of_weak_set: WeakContainer,
     /// `sys.audit`.
     pub(crate) audit: Owned,
 }
@@ -232,7 +230,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         socket_connect: native_socket.getattr("connect")?.into(),
         socket_getsockname: native_socket.getattr("getsockname")?.into(),
         socket_getpeername: native_socket.getattr("getpeername")?.into(),
-        weak_dictionary: weakref.getattr("WeakValueDictionary")?.into(),
+        weak_dictionary: WeakContainer::of(&weakref, "WeakValueDictionary")?,
         keyed_reference: weakref.getattr("KeyedRef")?.into(),
         reference: weakref.getattr("ref")?.into(),
         reference_key: Member::of(&weakref.getattr("KeyedRef")?, "key")?,
@@ -247,8 +245,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         server: Unchanged::of(&base_events, "Server", ["_attach", "_detach"])?,
         weak_set: Unchanged::of(&py.import("_weakrefset")?, "WeakSet", ["add", "discard", "__len__"])?,
         of_server: Places::of(py, &base_events.getattr("Server")?, ["_sockets", "_clients"])?,
-        of_weak_set: Places::of(py, &weakref.getattr("WeakSet")?, WEAK_CONTAINER)?,
-        of_weak_dictionary: Places::of(py, &weakref.getattr("WeakValueDictionary")?, WEAK_CONTAINER)?,
+        of_weak_set: WeakContainer::of(&weakref, "WeakSet")?,
         audit: py.import("sys")?.getattr("audit")?.into(),
     };
     IMPORTS.set(py, imports);
