@@ -183,12 +183,17 @@ def test_the_former_policy_is_put_back(run, pytester):
         """
         import asyncio, warnings
         import pytest
-        warnings.simplefilter("ignore")
-        policy = asyncio.get_event_loop_policy()
+
+        def policy():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return asyncio.get_event_loop_policy()
+
+        former = policy()
 
         @pytest.hookimpl(trylast=True)
         def pytest_unconfigure():
-            print("put back:", asyncio.get_event_loop_policy() is policy)
+            print("put back:", policy() is former)
         """
     )
     run("def test(): pass", "--boucle").stdout.fnmatch_lines(["put back: True"])

@@ -91,6 +91,11 @@ pub(crate) struct Imports {
     pub(crate) writelines_pauses: bool,
     /// Whether `writelines` of this version tries to send also while the descriptor is not known to be writable.
     pub(crate) writelines_tries: bool,
+    /// Whether a stream transport that was forgotten tells its server: from some version on.
+    pub(crate) forgotten_detaches: bool,
+    /// What asyncio's transports do with data: they refuse what is none.
+    pub(crate) write: Owned,
+    pub(crate) send_to: Owned,
     /// `asyncio.Transport`, which our stream transports derive from.
     pub(crate) transport: Owned,
     /// `asyncio.DatagramTransport`.
@@ -168,8 +173,8 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     let native_socket = py.import("_socket")?.getattr("socket")?;
     let selector_events = py.import("asyncio.selector_events")?;
     let selecting = selector_events.getattr("BaseSelectorEventLoop")?;
-    let write_lines = selector_events.getattr("_SelectorSocketTransport")?.getattr("writelines")?;
-    let called: Vec<String> = write_lines.getattr("__code__")?.getattr("co_names")?.extract()?;
+    let stream_transport = selector_events.getattr("_SelectorSocketTransport")?;
+    let called = names_in(&stream_transport.getattr("writelines")?)?;
     let imports = Imports {
         handle: asyncio.getattr("Handle")?.into(),
         timer_handle: asyncio.getattr("TimerHandle")?.into(),
@@ -210,6 +215,9 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         setting_result: Function::of(py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into()),
         writelines_tries: !called.iter().any(|name| name == "write"),
         writelines_pauses: called.iter().any(|name| name == "_maybe_pause_protocol" || name == "write"),
+        forgotten_detaches: names_in(&stream_transport.getattr("__del__")?)?.contains(&"_detach".to_owned()),
+        write: stream_transport.getattr("write")?.into(),
+        send_to: selector_events.getattr("_SelectorDatagramTransport")?.getattr("sendto")?.into(),
         transport: asyncio.getattr("Transport")?.into(),
         datagram_transport: asyncio.getattr("DatagramTransport")?.into(),
         read_transport: asyncio.getattr("ReadTransport")?.into(),
@@ -250,6 +258,11 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     };
     IMPORTS.set(py, imports);
     Ok(())
+}
+
+/// The names that a function of Python code looks up.
+fn names_in(function: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    function.getattr("__code__")?.getattr("co_names")?.extract()
 }
 
 /// The objects.
