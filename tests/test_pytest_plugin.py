@@ -64,6 +64,14 @@ def test_without_an_option_nothing_of_boucle_is_loaded(run):
     result.stdout.no_fnmatch_line("*boucle*ran*")
 
 
+def test_a_program_that_has_imported_boucle_can_run_pytest(run, pytester):
+    pytester.makepyfile(test_file="def test(): pass")
+    finished = run_boucle("run", "-m", "pytest", "-W", "error", str(pytester.path))
+    assert finished.returncode == 0, finished.stderr
+    assert "1 passed" in finished.stdout
+    assert "rewritten" not in finished.stdout
+
+
 def test_every_new_loop_is_ours(run):
     result = run(
         f"""
