@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import weakref
+from asyncio import sslproto
 
 import pytest
 
@@ -26,6 +27,37 @@ from tls_connections import (
 pytestmark = pytest.mark.usefixtures("comparable_tls")
 
 # The end.
+
+
+def test_a_transport_closes_with_the_one_below_where_python_says_so(loop):
+    async def main():
+        server, client = await connect(loop)
+        client.transport._ssl_protocol._transport.close()
+        assert client.transport.is_closing() == hasattr(sslproto.SSLProtocol, "_is_transport_closing")
+        await client.lost
+        assert client.transport.is_closing()
+        await server.lost
+
+    run(loop, main())
+
+
+def test_the_goodbye_has_its_time_until_the_connection_is_lost_where_python_says_so(loop):
+    goes_on = "call_later" in getattr(sslproto.SSLProtocol, "_on_shutdown_complete", lambda: None).__code__.co_names
+    seen = []
+
+    class Looking(Recorder):
+        def eof_received(self):
+            super().eof_received()
+            protocol = self.transport._ssl_protocol
+            loop.call_soon(lambda: seen.append(protocol._shutdown_timeout_handle is not None))
+
+    async def main():
+        server, client = await connect(loop, Looking)
+        await close(client)
+        await server.lost
+        assert seen == [goes_on]
+
+    run(loop, main())
 
 
 def test_what_was_written_before_close_arrives(loop):

@@ -31,6 +31,7 @@ use crate::raw::args::Arg;
 use crate::raw::call::{self, Sent};
 use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
 use crate::raw::freelist::Freelist;
+use crate::raw::guard::afterwards;
 use crate::raw::stop::Ended;
 use crate::raw::{Class, ObjectCell, Owned, Raised, Result, This, TypeCell, vector};
 use crate::sock::{self, plain};
@@ -260,18 +261,31 @@ fn note_failure(py: Python<'_>, this: This<'_, ConnectingStep>, raised: Raised) 
     Err(Raised::put_back(py, exception))
 }
 
-/// Makes the protocol and the transport.
+/// Makes the protocol and the transport. Where that fails newer versions close a connected socket, and older ones leave it to
+/// its finalizer.
 fn begin(py: Python<'_>, this: This<'_, ConnectingStep>) -> Result<()> {
     let (Some(socket), Some(factory)) = (this.given.take(), this.subject.take()) else { return Ok(()) };
-    if this.kind.get() == Kind::Begin {
-        vector::method(py, &socket, intern!(py, "setblocking"), &[&Owned::falsehood(py)])?;
+    let begun = begin_with(py, this, &socket, &factory);
+    if begun.is_ok() || this.kind.get() != Kind::Begin {
+        return begun;
     }
-    let protocol = vector::call(py, &factory, &[])?;
+    afterwards(py, begun, || {
+        let Some(owner) = this.core.object().get() else { return Ok(()) };
+        let closes = vector::method(py, &owner, intern!(py, "_closes_refused"), &[])?;
+        if closes.is_false() { Ok(()) } else { plain::close(py, &socket) }
+    })
+}
+
+fn begin_with(py: Python<'_>, this: This<'_, ConnectingStep>, socket: &Owned, factory: &Owned) -> Result<()> {
+    if this.kind.get() == Kind::Begin {
+        vector::method(py, socket, intern!(py, "setblocking"), &[&Owned::falsehood(py)])?;
+    }
+    let protocol = vector::call(py, factory, &[])?;
     let made = this.core.with(|core| {
         let waiter = future::make(py, core)?;
         let (protocol, waiting) = (protocol.clone(), Some(waiter.clone()));
         let parts = stream::Parts {
-            sock: socket,
+            sock: socket.clone(),
             protocol,
             waiter: waiting,
             extra: this.extra.take(),

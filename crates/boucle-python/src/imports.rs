@@ -261,7 +261,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
 }
 
 /// The names that a function of Python code looks up.
-fn names_in(function: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+pub(crate) fn names_in(function: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
     function.getattr("__code__")?.getattr("co_names")?.extract()
 }
 
