@@ -409,6 +409,28 @@ def test_connections_leave_nothing_behind(own_loop):
     assert now_objects - objects < 100
 
 
+def test_a_connection_whose_certificate_is_refused_needs_no_collector(own_loop):
+    async def refused(address):
+        plain, protocol = await own_loop.create_connection(asyncio.Protocol, *address)
+        try:
+            await own_loop.start_tls(plain, protocol, ssl.create_default_context(), server_hostname="localhost")
+        except ssl.SSLCertVerificationError:
+            return weakref.ref(plain)
+
+    async def main():
+        listener = await own_loop.create_server(lambda: Recorder(own_loop), "127.0.0.1", 0, ssl=server_context())
+        left = await refused(listener.sockets[0].getsockname())
+        listener.close()
+        return left
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert run(own_loop, main())() is None
+    finally:
+        gc.enable()
+
+
 def test_a_lost_connection_needs_no_collector(own_loop):
     async def main():
         context = client_context()

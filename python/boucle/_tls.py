@@ -94,5 +94,7 @@ class TLS:
             transport.close()
             made.cancel()
             resumed.cancel()
+            # Its exception's traceback has this frame: they would keep each other, and the transport.
+            waiter = None
             raise
         return ssl_protocol._app_transport
