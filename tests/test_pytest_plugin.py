@@ -64,6 +64,14 @@ def test_without_an_option_nothing_of_boucle_is_loaded(run):
     result.stdout.no_fnmatch_line("*boucle*ran*")
 
 
+def test_a_program_that_has_imported_boucle_can_run_pytest(run, pytester):
+    pytester.makepyfile(test_file="def test(): pass")
+    finished = run_boucle("run", "-m", "pytest", "-W", "error", str(pytester.path))
+    assert finished.returncode == 0, finished.stderr
+    assert "1 passed" in finished.stdout
+    assert "rewritten" not in finished.stdout
+
+
 def test_every_new_loop_is_ours(run):
     result = run(
         f"""
@@ -183,12 +191,17 @@ def test_the_former_policy_is_put_back(run, pytester):
         """
         import asyncio, warnings
         import pytest
-        warnings.simplefilter("ignore")
-        policy = asyncio.get_event_loop_policy()
+
+        def policy():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return asyncio.get_event_loop_policy()
+
+        former = policy()
 
         @pytest.hookimpl(trylast=True)
         def pytest_unconfigure():
-            print("put back:", asyncio.get_event_loop_policy() is policy)
+            print("put back:", policy() is former)
         """
     )
     run("def test(): pass", "--boucle").stdout.fnmatch_lines(["put back: True"])

@@ -15,6 +15,7 @@ from own_streams import both, failure_of, forget, step
 from tls_connections import client_context, server_context
 
 HAS_START_TLS = sys.version_info >= (3, 11)
+HANDS_ON = "StreamReaderProtocol" in asyncio.BaseEventLoop.start_tls.__code__.co_names
 streams = pytest.fixture(own_streams.streams)
 connect = pytest.fixture(own_streams.connect)
 reader = pytest.fixture(own_streams.reader)
@@ -223,6 +224,30 @@ class TestServing:
             return lines
 
         assert loop.run_until_complete(main()) == [b"plain\n", b"tls: hello\n", b""]
+
+    @pytest.mark.skipif(not HANDS_ON, reason="this version loses what was read before")
+    def test_a_server_that_goes_over_late_has_read_the_clients_first_words(self, loop, streams):
+        async def serve(reader, writer):
+            assert await reader.readexactly(1) == b"!"
+            while not reader._buffer:
+                await asyncio.sleep(0)
+            await writer.start_tls(server_context())
+            writer.write(await reader.readline())
+            writer.close()
+            await writer.wait_closed()
+
+        async def main():
+            server = await streams.start_server(serve, "127.0.0.1", 0)
+            reader, writer = await streams.open_connection(*server.sockets[0].getsockname())
+            writer.write(b"!")
+            await writer.start_tls(client_context(), server_hostname="localhost")
+            writer.write(b"hello\n")
+            assert await asyncio.wait_for(reader.read(), 20) == b"hello\n"
+            writer.close()
+            await writer.wait_closed()
+            server.close()
+
+        loop.run_until_complete(main())
 
     def test_tls_from_the_beginning(self, loop, streams, comparable_tls):
         async def echo(reader, writer):

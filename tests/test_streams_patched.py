@@ -171,7 +171,7 @@ def test_what_the_transport_raises(write_to):
 
 def test_what_a_write_refuses(connect):
     _, writer, _ = connect()
-    with pytest.raises(TypeError, match="argument must be a bytes-like object"):
+    with pytest.raises(TypeError, match="argument must be a bytes"):
         writer.write("text")
     writer.write_eof()
     with pytest.raises(RuntimeError, match="write_eof"):

@@ -308,7 +308,7 @@ def test_an_unclosed_transport_says_so(own_loop):
         server, client = await connect(own_loop)
         protocol_class = type(client.transport._ssl_protocol)
         await close(server, client)
-        made = [protocol_class(own_loop, Recorder(own_loop), client_context(), None)]
+        made = [protocol_class(own_loop, Recorder(own_loop), client_context(), None, server_hostname="localhost")]
 
         def drop():
             made.clear()

@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import weakref
+from asyncio import sslproto
 
 import pytest
 
@@ -26,6 +27,37 @@ from tls_connections import (
 pytestmark = pytest.mark.usefixtures("comparable_tls")
 
 # The end.
+
+
+def test_a_transport_closes_with_the_one_below_where_python_says_so(loop):
+    async def main():
+        server, client = await connect(loop)
+        client.transport._ssl_protocol._transport.close()
+        assert client.transport.is_closing() == hasattr(sslproto.SSLProtocol, "_is_transport_closing")
+        await client.lost
+        assert client.transport.is_closing()
+        await server.lost
+
+    run(loop, main())
+
+
+def test_the_goodbye_has_its_time_until_the_connection_is_lost_where_python_says_so(loop):
+    goes_on = "call_later" in getattr(sslproto.SSLProtocol, "_on_shutdown_complete", lambda: None).__code__.co_names
+    seen = []
+
+    class Looking(Recorder):
+        def eof_received(self):
+            super().eof_received()
+            protocol = self.transport._ssl_protocol
+            loop.call_soon(lambda: seen.append(protocol._shutdown_timeout_handle is not None))
+
+    async def main():
+        server, client = await connect(loop, Looking)
+        await close(client)
+        await server.lost
+        assert seen == [goes_on]
+
+    run(loop, main())
 
 
 def test_what_was_written_before_close_arrives(loop):
@@ -375,6 +407,28 @@ def test_connections_leave_nothing_behind(own_loop):
     now_objects, now_descriptors = count()
     assert now_descriptors == descriptors
     assert now_objects - objects < 100
+
+
+def test_a_connection_whose_certificate_is_refused_needs_no_collector(own_loop):
+    async def refused(address):
+        plain, protocol = await own_loop.create_connection(asyncio.Protocol, *address)
+        try:
+            await own_loop.start_tls(plain, protocol, ssl.create_default_context(), server_hostname="localhost")
+        except ssl.SSLCertVerificationError:
+            return weakref.ref(plain)
+
+    async def main():
+        listener = await own_loop.create_server(lambda: Recorder(own_loop), "127.0.0.1", 0, ssl=server_context())
+        left = await refused(listener.sockets[0].getsockname())
+        listener.close()
+        return left
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert run(own_loop, main())() is None
+    finally:
+        gc.enable()
 
 
 def test_a_lost_connection_needs_no_collector(own_loop):

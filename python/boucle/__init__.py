@@ -8,6 +8,8 @@ To run a program on it, and to see what ran:
 
     with boucle.record() as chronology: ...                     what ran, and who had to wait
     boucle.watch()                                              who blocks the loop, while it does
+
+PYTEST_DONT_REWRITE: there is a pytest plugin beside it, and pytest would warn where this was imported before pytest.
 """
 
 import atexit

@@ -40,6 +40,31 @@ def _attempts_for_no_backlog():
     return len(attempts)
 
 
+@functools.cache
+def _closes_refused():
+    """Whether asyncio closes a connected socket of which it cannot make a transport: newer versions do."""
+    closed = []
+
+    class Refused:
+        def setblocking(self, _):
+            raise BlockingIOError
+
+        def close(self):
+            closed.append(self)
+
+    try:
+        base_events.BaseEventLoop._create_connection_transport(None, Refused(), None, None, None).send(None)
+    except BlockingIOError:
+        pass
+    return bool(closed)
+
+
+class Connecting:
+    """What asyncio does with sockets that are connected."""
+
+    _closes_refused = staticmethod(_closes_refused)
+
+
 class Serving:
     """Listening sockets, and how servers and sockets of Unix are made. Accepting is native."""
 
@@ -113,5 +138,5 @@ class Closing:
             self._signal_handlers.clear()
 
 
-class Inherited(Descriptors, Serving, Unserving, Signals, Closing):
+class Inherited(Descriptors, Connecting, Serving, Unserving, Signals, Closing):
     """All of it."""

@@ -16,6 +16,12 @@ from asyncio import base_events, exceptions
 # What one call can be asked for on a machine of 32 bits.
 _LARGEST_PIECE = sys.maxsize // 2 + 1
 
+# Names in the order in which asyncio's code first uses them: newer versions move a file also where they send nothing
+# of it, and wait for what they have written instead of before they write.
+_NAMES = base_events.BaseEventLoop._sendfile_fallback.__code__.co_names
+_SEEKS_ALWAYS = _NAMES.index("hasattr") < _NAMES.index("seek")
+_WRITES_FIRST = _NAMES.index("write") < _NAMES.index("drain")
+
 
 class Sendfile:
     """The part of the loop that sends files."""
@@ -56,7 +62,7 @@ class Sendfile:
                 waited = True
             return total
         finally:
-            if total:
+            if total or (size and _SEEKS_ALWAYS):
                 os.lseek(fileno, offset + total, os.SEEK_SET)
 
     async def _until_writable(self, fd, lost):
@@ -118,7 +124,7 @@ class Sendfile:
 
     async def _sendfile_fallback(self, transport, file, offset, count):
         """Read and write."""
-        if offset:
+        if hasattr(file, "seek") if _SEEKS_ALWAYS else offset:
             file.seek(offset)
         buffer = bytearray(min(count, 16384) if count else 16384)
         total = 0
@@ -129,8 +135,11 @@ class Sendfile:
                 read = await self.run_in_executor(None, file.readinto, view)
                 if not read:
                     break
-                await protocol.drain()
+                if not _WRITES_FIRST:
+                    await protocol.drain()
                 transport.write(view[:read])
+                if _WRITES_FIRST:
+                    await protocol.drain()
                 total += read
             return total
         finally:

@@ -5,8 +5,19 @@ over to it (``start_tls``). Both take ``ssl_shutdown_timeout`` on every Python; 
 """
 
 import ssl
+from asyncio import base_events, streams
 
 from ._boucle import SSLProtocol
+
+# Newer versions hand on what a stream reader got before its server went over to TLS: the client's first words.
+_TAKES_WHAT_WAS_READ = "StreamReaderProtocol" in base_events.BaseEventLoop.start_tls.__code__.co_names
+
+
+def _take_what_was_read(protocol, ssl_protocol):
+    reader = isinstance(protocol, streams.StreamReaderProtocol) and getattr(protocol, "_stream_reader", None)
+    if reader and (buffer := reader._buffer):
+        ssl_protocol._incoming.write(buffer)
+        buffer.clear()
 
 
 class TLS:
@@ -72,6 +83,8 @@ class TLS:
         )
         # Nothing may be read before the protocol knows its transport.
         transport.pause_reading()
+        if server_side and _TAKES_WHAT_WAS_READ:
+            _take_what_was_read(protocol, ssl_protocol)
         transport.set_protocol(ssl_protocol)
         made = self.call_soon(ssl_protocol.connection_made, transport)
         resumed = self.call_soon(transport.resume_reading)
@@ -81,5 +94,7 @@ class TLS:
             transport.close()
             made.cancel()
             resumed.cancel()
+            # Its exception's traceback has this frame: they would keep each other, and the transport.
+            waiter = None
             raise
         return ssl_protocol._app_transport

@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import errno
+import gc
 import socket
 import sys
+import warnings
 
 import pytest
 
-from conftest import run_python
+from conftest import FACTORIES, run_python
 
 FAMILIES = [
     pytest.param(socket.AF_INET, ("127.0.0.1", 0), id="IPv4"),
@@ -69,6 +71,54 @@ def test_all_that_wait_are_accepted_in_one_turn(loop):
         server.close()
 
     loop.run_until_complete(main())
+
+
+def close_while_accepting(loop):
+    """A factory closes the server whose connection it is asked for. Returns what the client reads at once, what it reads
+    once garbage was collected, and what was warned of."""
+    read = []
+
+    async def main():
+        def factory():
+            server.close()
+            return asyncio.Protocol()
+
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()) as client:
+            client.setblocking(False)
+            while server.is_serving():
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            for collect in (int, gc.collect):
+                collect()
+                with contextlib.suppress(BlockingIOError):
+                    read.append(client.recv(1))
+
+    gc.collect()
+    gc.disable()
+    try:
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            loop.run_until_complete(main())
+    finally:
+        gc.enable()
+        loop.close()
+    texts = [str(warning.message) for warning in warned]
+    # The transport and its socket are garbage together: which of them dies first is nobody's promise.
+    return read, [text.partition(" <")[0] for text in texts if not text.startswith("unclosed <socket")]
+
+
+def test_a_connection_whose_server_is_closed_by_its_factory_is_closed(monkeypatch):
+    raised, outcomes = [], []
+    monkeypatch.setattr(sys, "unraisablehook", lambda event: raised.append(repr(event.exc_value)))
+    for name in FACTORIES:
+        read, warned = close_while_accepting(FACTORIES[name]())
+        # On asyncio it is garbage in a cycle.
+        assert read == [b""] * (1 if name == "asyncio" else 2)
+        outcomes.append((warned, [*raised]))
+        raised.clear()
+    assert outcomes[0] == outcomes[1]
+    assert outcomes[0][0] == ["unclosed transport"]
 
 
 def test_a_default_timeout_does_not_reach_what_is_accepted(loop):

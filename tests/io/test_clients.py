@@ -4,12 +4,13 @@ import asyncio
 import os
 import socket
 import sys
+import warnings
 from pathlib import Path
 from unittest import mock
 
 import pytest
 
-from conftest import run_python
+from conftest import FACTORIES, run_python
 from connected import PATIENCE, Recorder, collect, settle, until
 
 CANCEL_STRESS = Path(__file__).with_name("cancel_stress.py")
@@ -169,6 +170,23 @@ class TestFailing:
             loop.run_until_complete(loop.create_connection(factory, *listening.getsockname()))
         settle(loop)
         collect()
+
+
+    def test_a_socket_that_gets_no_transport_is_closed_or_forgotten_as_on_asyncio(self, listening):
+        def factory():
+            raise ZeroDivisionError("on purpose")
+
+        outcomes = []
+        for new_loop in FACTORIES.values():
+            loop = new_loop()
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                with pytest.raises(ZeroDivisionError):
+                    loop.run_until_complete(loop.create_connection(factory, *listening.getsockname()))
+                collect()
+            loop.close()
+            outcomes.append([str(warning.message).partition(" fd=")[0] for warning in caught])
+        assert outcomes[0] == outcomes[1]
 
 
 class TestHappyEyeballs:

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from conftest import FACTORIES
 from connected import PATIENCE, settle
 from connected import nonblocking_pair as connected_pair
 
@@ -323,6 +324,20 @@ class TestSendfile:
         path.write_bytes(bytes(range(256)) * 1000)
         with open(path, "rb") as file:
             yield file
+
+    @pytest.mark.parametrize("fallback", [False, True])
+    @pytest.mark.parametrize("offset", [0, 100, 10**9])
+    def test_a_file_is_left_where_asyncio_leaves_it(self, pair, file, offset, fallback):
+        positions = []
+        for new_loop in FACTORIES.values():
+            loop = new_loop()
+            file.seek(7)
+            sending = loop._sock_sendfile_fallback if fallback else loop._sock_sendfile_native
+            loop.run_until_complete(sending(pair[0], file, offset, 10))
+            positions.append(file.tell())
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+        assert positions[0] == positions[1]
 
     @pytest.mark.parametrize(("offset", "count"), [(0, None), (100, None), (100, 1000), (0, 10**9), (10**9, None)])
     def test_a_file(self, loop, pair, file, offset, count):

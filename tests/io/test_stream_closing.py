@@ -168,7 +168,7 @@ class TestAfterwards:
     def test_a_write_of_a_wrong_type_still_raises(self, connect):
         connection = connect()
         connection.transport.close()
-        with pytest.raises(TypeError, match="bytes-like object"):
+        with pytest.raises(TypeError, match="data argument must be a bytes"):
             connection.transport.write("text")
 
     def test_the_extra_info_stays(self, connect):

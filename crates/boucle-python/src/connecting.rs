@@ -35,6 +35,7 @@ use crate::raw::args::Arg;
 use crate::raw::call::{self, Sent};
 use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
 use crate::raw::freelist::Freelist;
+use crate::raw::guard::afterwards;
 use crate::raw::stop::Ended;
 use crate::raw::{Class, ObjectCell, Owned, Raised, Result, This, TypeCell, vector};
 use crate::sock::{self, plain};
@@ -278,22 +279,31 @@ fn note_failure(py: Python<'_>, this: This<'_, ConnectingStep>, raised: Raised) 
     Err(Raised::put_back(py, exception))
 }
 
-/// Makes the protocol and the transport.
+/// Makes the protocol and the transport. Where that fails newer versions close a connected socket, and older ones leave it to
+/// its finalizer.
 fn begin(py: Python<'_>, this: This<'_, ConnectingStep>) -> Result<()> {
     let socket = if this.kind.get() == Kind::Whole { this.socket.take() } else { this.given.take() };
     let (Some(socket), Some(factory)) = (socket, this.subject.take()) else { return Ok(()) };
-    if this.kind.get() == Kind::Begin {
-        vector::method(py, &socket, intern!(py, "setblocking"), &[&Owned::falsehood(py)])?;
+    let begun = begin_with(py, this, &socket, &factory);
+    if begun.is_ok() {
+        drop(this.watcher.replace(None));
+        return begun;
     }
-    let made = make(py, this, &socket, &factory);
-    match made {
-        Ok(()) => drop(this.watcher.replace(None)),
-        Err(_) => end_watching(this),
+    end_watching(this);
+    if this.kind.get() == Kind::Accept {
+        return begun;
     }
-    made
+    afterwards(py, begun, || {
+        let Some(owner) = this.core.object().get() else { return Ok(()) };
+        let closes = vector::method(py, &owner, intern!(py, "_closes_refused"), &[])?;
+        if closes.is_false() { Ok(()) } else { plain::close(py, &socket) }
+    })
 }
 
-fn make(py: Python<'_>, this: This<'_, ConnectingStep>, socket: &Owned, factory: &Owned) -> Result<()> {
+fn begin_with(py: Python<'_>, this: This<'_, ConnectingStep>, socket: &Owned, factory: &Owned) -> Result<()> {
+    if this.kind.get() == Kind::Begin {
+        vector::method(py, socket, intern!(py, "setblocking"), &[&Owned::falsehood(py)])?;
+    }
     let protocol = vector::call(py, factory, &[])?;
     let given = match (this.peer.take(), this.extra.take()) {
         (Some(peer), _) => Given::Peer(peer),

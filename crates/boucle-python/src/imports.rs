@@ -9,8 +9,7 @@ use crate::raw::guard::discard;
 use crate::raw::instance::{Ask, Function, Member, Places};
 use crate::raw::{GilOnce, Owned, Raised};
 use crate::unchanged::Unchanged;
-
-const WEAK_CONTAINER: [&str; 3] = ["data", "_pending_removals", "_remove"];
+use crate::weak::WeakContainer;
 
 /// Objects that the native code uses.
 pub(crate) struct Imports {
@@ -92,6 +91,11 @@ pub(crate) struct Imports {
     pub(crate) writelines_pauses: bool,
     /// Whether `writelines` of this version tries to send also while the descriptor is not known to be writable.
     pub(crate) writelines_tries: bool,
+    /// Whether a stream transport that was forgotten tells its server: from some version on.
+    pub(crate) forgotten_detaches: bool,
+    /// What asyncio's transports do with data: they refuse what is none.
+    pub(crate) write: Owned,
+    pub(crate) send_to: Owned,
     /// `asyncio.Transport`, which our stream transports derive from.
     pub(crate) transport: Owned,
     /// `asyncio.DatagramTransport`.
@@ -128,7 +132,7 @@ pub(crate) struct Imports {
     pub(crate) socket_getsockname: Owned,
     pub(crate) socket_getpeername: Owned,
     /// `weakref.WeakValueDictionary`, the class of the references in it, and where one has its key.
-    pub(crate) weak_dictionary: Owned,
+    pub(crate) weak_dictionary: WeakContainer,
     pub(crate) keyed_reference: Owned,
     pub(crate) reference_key: Member,
     /// `weakref.ref`, which the references in it are.
@@ -152,10 +156,9 @@ pub(crate) struct Imports {
     /// `asyncio.Server`, how it counts its connections; from 3.13 on in a `weakref.WeakSet`.
     pub(crate) server: Unchanged,
     pub(crate) weak_set: Unchanged,
-    /// `_sockets` and `_clients` of a server; `data`, `_pending_removals` and `_remove` of weak containers.
+    /// `_sockets` and `_clients` of a server, and that set from inside.
     pub(crate) of_server: Places<2>,
-    pub(crate) of_weak_set: Places<3>,
-    pub(crate) of_weak_dictionary: Places<3>,
+    pub(crate) of_weak_set: WeakContainer,
     /// `sys.audit`.
     pub(crate) audit: Owned,
 }
@@ -174,8 +177,8 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     let native_socket = py.import("_socket")?.getattr("socket")?;
     let selector_events = py.import("asyncio.selector_events")?;
     let selecting = selector_events.getattr("BaseSelectorEventLoop")?;
-    let write_lines = selector_events.getattr("_SelectorSocketTransport")?.getattr("writelines")?;
-    let called: Vec<String> = write_lines.getattr("__code__")?.getattr("co_names")?.extract()?;
+    let stream_transport = selector_events.getattr("_SelectorSocketTransport")?;
+    let called = names_in(&stream_transport.getattr("writelines")?)?;
     let imports = Imports {
         handle: asyncio.getattr("Handle")?.into(),
         timer_handle: asyncio.getattr("TimerHandle")?.into(),
@@ -216,6 +219,9 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         setting_result: Function::of(py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into()),
         writelines_tries: !called.iter().any(|name| name == "write"),
         writelines_pauses: called.iter().any(|name| name == "_maybe_pause_protocol" || name == "write"),
+        forgotten_detaches: names_in(&stream_transport.getattr("__del__")?)?.contains(&"_detach".to_owned()),
+        write: stream_transport.getattr("write")?.into(),
+        send_to: selector_events.getattr("_SelectorDatagramTransport")?.getattr("sendto")?.into(),
         transport: asyncio.getattr("Transport")?.into(),
         datagram_transport: asyncio.getattr("DatagramTransport")?.into(),
         read_transport: asyncio.getattr("ReadTransport")?.into(),
@@ -236,7 +242,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         socket_connect: native_socket.getattr("connect")?.into(),
         socket_getsockname: native_socket.getattr("getsockname")?.into(),
         socket_getpeername: native_socket.getattr("getpeername")?.into(),
-        weak_dictionary: weakref.getattr("WeakValueDictionary")?.into(),
+        weak_dictionary: WeakContainer::of(&weakref, "WeakValueDictionary")?,
         keyed_reference: weakref.getattr("KeyedRef")?.into(),
         reference: weakref.getattr("ref")?.into(),
         reference_key: Member::of(&weakref.getattr("KeyedRef")?, "key")?,
@@ -254,12 +260,16 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         server: Unchanged::of(&base_events, "Server", ["_attach", "_detach"])?,
         weak_set: Unchanged::of(&py.import("_weakrefset")?, "WeakSet", ["add", "discard", "__len__"])?,
         of_server: Places::of(py, &base_events.getattr("Server")?, ["_sockets", "_clients"])?,
-        of_weak_set: Places::of(py, &weakref.getattr("WeakSet")?, WEAK_CONTAINER)?,
-        of_weak_dictionary: Places::of(py, &weakref.getattr("WeakValueDictionary")?, WEAK_CONTAINER)?,
+        of_weak_set: WeakContainer::of(&weakref, "WeakSet")?,
         audit: py.import("sys")?.getattr("audit")?.into(),
     };
     IMPORTS.set(py, imports);
     Ok(())
+}
+
+/// The names that a function of Python code looks up.
+pub(crate) fn names_in(function: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    function.getattr("__code__")?.getattr("co_names")?.extract()
 }
 
 /// The objects.

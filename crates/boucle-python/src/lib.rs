@@ -47,6 +47,7 @@ mod transport;
 mod unchanged;
 mod viewer;
 mod watchdog;
+mod weak;
 mod witness;
 
 use pyo3::prelude::*;

@@ -10,6 +10,7 @@ import socket
 import tempfile
 from pathlib import Path
 
+from .differences import ABANDONED
 from .link import Peer
 from .world import World
 
@@ -80,6 +81,8 @@ class Connections(World):
         name = f"{side} {self._protocols}"
         protocol = Serving(self, name)
         self.called(protocol, name, "factory")
+        if side == "server" and not self._server.is_serving():
+            self._see(name, ABANDONED)
         return protocol
 
     def made(self, transport):

@@ -23,6 +23,8 @@ BROKEN                 Where asyncio itself fails with an internal error, an att
                        closed. Programs leave out what is known to end so.
 ORDER_OF_CLIENTS       close_clients() and abort_clients() go through a set, in the order of addresses: what follows is
                        sorted.
+ABANDONED              A connection whose server is closed before its transport is made: asyncio fails to make that, and
+                       keeps its socket open until the collector takes it. boucle closes it at once.
 DYING_SOCKETS          Whether a transport that was dropped closes its socket before the socket itself warns depends on
                        the order in which a cycle of garbage is torn apart. The transport's warning is compared.
 HANDLES                The exception handler's key "handle", and what a message says about the callback that raised.
@@ -30,4 +32,5 @@ HANDLES                The exception handler's key "handle", and what a message 
 
 CARRIED_BY_TCP = 30_000
 LEFT_OUT_OF_REPORTS = {"handle", "source_traceback"}
+ABANDONED = "abandoned"
 INTERNAL_ERRORS = ("'NoneType' object", "Data should not be empty")

@@ -19,7 +19,7 @@ import zlib
 from ..interpreter import Run
 from ..observing import Observer
 from ..operations import KINDS
-from .differences import INTERNAL_ERRORS, LEFT_OUT_OF_REPORTS
+from .differences import ABANDONED, INTERNAL_ERRORS, LEFT_OUT_OF_REPORTS
 
 MOST_TURNS = 300
 # After so many turns in which nothing was seen to happen, nothing will.
@@ -37,7 +37,7 @@ class IoRun(Run):
     def broken(self):
         """Whether asyncio failed internally, which nobody need imitate."""
         entries = [str(entry) for entry in (*self.trace, *self.reports)]
-        return any(error in entry for entry in entries for error in INTERNAL_ERRORS)
+        return any(error in entry for entry in entries for error in (*INTERNAL_ERRORS, ABANDONED))
 
 
 class Moment:

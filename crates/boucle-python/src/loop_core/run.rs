@@ -265,9 +265,21 @@ fn leave_step(this: This<'_, LoopCore>) {
 fn release_current(py: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
     if this.current_task.get() == CurrentTask::Stale {
         this.current_task.set(CurrentTask::Nobody);
-        current::replace(py, &this.to_owned(), &Owned::none(py))?;
+        replace_current(py, this, &this.to_owned(), &Owned::none(py))?;
     }
     Ok(())
+}
+
+/// Makes a queued task the current one, or nobody if it is `None`. `owner` is the loop.
+#[inline]
+fn replace_current(py: Python<'_>, this: This<'_, LoopCore>, owner: &Owned, task: &Owned) -> Result<()> {
+    if forgets_at_fork(this) { Err(forking::refusal(&this)) } else { current::replace(py, owner, task) }
+}
+
+/// Whether this process has inherited the loop, and Python, from 3.14 on, has forgotten that it runs, with its current task.
+#[inline]
+fn forgets_at_fork(this: This<'_, LoopCore>) -> bool {
+    cfg!(Py_3_14) && this.inherited.get()
 }
 
 /// Leaves nothing of the queued tasks that have stepped: other code is about to run, which may enter a task of its own.
@@ -279,7 +291,7 @@ fn forget_current(py: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
 #[inline(never)]
 fn forget_present(py: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
     this.current_task.set(CurrentTask::Absent);
-    current::forget(py, &this.to_owned())
+    if forgets_at_fork(this) { Ok(()) } else { current::forget(py, &this.to_owned()) }
 }
 
 /// Runs a queued task's step and writes it down. `ready` says when it starts, since when it was ready, why, and how many
@@ -310,7 +322,7 @@ fn run_task(
 #[inline]
 fn step_task(py: Python<'_>, this: This<'_, LoopCore>, task: This<'_, Task>, item: &Item) -> Result<()> {
     let owner = this.to_owned();
-    current::replace(py, &owner, item)?;
+    replace_current(py, this, &owner, item)?;
     this.current_task.set(CurrentTask::Stale);
     let mut result = step::run_queued(py, task);
     if result == Err(Raised) {

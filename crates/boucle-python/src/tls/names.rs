@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
+use crate::imports;
 use crate::raw::buffer::CAPACITY;
 use crate::raw::getter::Getter;
 use crate::raw::guard::discard;
@@ -24,6 +25,10 @@ pub(super) struct Names {
     pub(super) cancelled_error: Owned,
     /// `asyncio.TimeoutError`.
     pub(super) timeout_error: Owned,
+    /// Whether a transport asks the one below whether it is closing, as from some version on.
+    pub(super) asks_below: bool,
+    /// Whether the time to say goodbye goes on until what waits below is written, as from some version on.
+    pub(super) flushes_in_time: bool,
     /// The mode of `loop.sendfile` that goes through `write`.
     pub(super) sendfile_fallback: Owned,
     /// The states of asyncio's protocol by name; nothing on 3.10.
@@ -61,6 +66,7 @@ pub(super) fn initialise(py: Python<'_>) -> PyResult<()> {
     let asyncio = py.import("asyncio")?;
     let sslproto = py.import("asyncio.sslproto")?;
     let buffered = asyncio.getattr("BufferedProtocol")?;
+    let theirs = sslproto.getattr("SSLProtocol")?;
     let names = Names {
         ssl: match py.import("ssl") {
             Ok(ssl) => Some(of_ssl(&ssl)?),
@@ -69,12 +75,14 @@ pub(super) fn initialise(py: Python<'_>) -> PyResult<()> {
                 None
             }
         },
-        protocol: protocol_class(&sslproto.getattr("SSLProtocol")?, &buffered)?.into(),
+        protocol: protocol_class(&theirs, &buffered)?.into(),
         buffered_protocol: buffered.into(),
         transport: sslproto.getattr("_SSLProtocolTransport")?.into(),
         logger: py.import("asyncio.log")?.getattr("logger")?.into(),
         cancelled_error: asyncio.getattr("CancelledError")?.into(),
         timeout_error: asyncio.getattr("TimeoutError")?.into(),
+        asks_below: theirs.hasattr("_is_transport_closing")?,
+        flushes_in_time: looks_up(&theirs, "_on_shutdown_complete", "call_later")?,
         sendfile_fallback: py.import("asyncio.constants")?.getattr("_SendfileMode")?.getattr("FALLBACK")?.into(),
         states: optional(&sslproto, "SSLProtocolState")?,
         app_states: optional(&sslproto, "AppProtocolState")?,
@@ -105,6 +113,11 @@ fn of_ssl(ssl: &Bound<'_, PyModule>) -> PyResult<Ssl> {
 
 fn optional(module: &Bound<'_, PyModule>, name: &str) -> PyResult<Option<Owned>> {
     Ok(if module.hasattr(name)? { Some(module.getattr(name)?.into()) } else { None })
+}
+
+/// Whether a class has a method that looks a name up.
+fn looks_up(class: &Bound<'_, PyAny>, method: &str, name: &str) -> PyResult<bool> {
+    Ok(class.hasattr(method)? && imports::names_in(&class.getattr(method)?)?.iter().any(|known| known == name))
 }
 
 fn protocol_class<'py>(theirs: &Bound<'py, PyAny>, buffered: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {

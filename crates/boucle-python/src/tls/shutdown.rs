@@ -35,9 +35,14 @@ pub(super) fn start(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
         return abort(py, this, None);
     }
     this.set_state(State::Flushing)?;
+    set_timer(py, this)?;
+    flush(py, this)
+}
+
+fn set_timer(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()> {
     let timer = callbacks::later(py, this, this.shutdown_timeout.get(), intern!(py, "_check_shutdown_timeout"))?;
     drop(this.shutdown_timer.replace(timer));
-    flush(py, this)
+    Ok(())
 }
 
 /// The timer's callback.
@@ -140,7 +145,12 @@ pub(super) fn discard(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()>
 
 /// It has ended, well or with an exception.
 fn complete(py: Python<'_>, this: This<'_, SSLProtocol>, exception: Option<Owned>) -> Result<()> {
-    callbacks::cancel(py, this.shutdown_timer.take())?;
+    let in_time = names::get(py).flushes_in_time && exception.is_none();
+    if !in_time {
+        callbacks::cancel(py, this.shutdown_timer.take())?;
+    } else if this.shutdown_timer.is_empty() {
+        set_timer(py, this)?;
+    }
     if let Some(exception) = exception {
         return callbacks::fatal_error(py, this, &exception, "Fatal error on transport");
     }

@@ -23,6 +23,7 @@ use crate::raw::class::{Attributes, Builder, Collected, Finalized, MaybeInstance
 use crate::raw::freelist::Freelist;
 use crate::raw::method::property;
 use crate::raw::{Args, Class, ObjectCell, Owned, Result, This, TypeCell, getter, method};
+use crate::transport::stream;
 
 /// The transport of one connection.
 #[derive(Default)]
@@ -150,8 +151,14 @@ fn get_protocol(_: Python<'_>, this: This<'_, SSLTransport>) -> Result<Option<Ow
     on(this, |protocol| Ok(protocol.app_protocol.get()))
 }
 
-fn is_closing(_: Python<'_>, this: This<'_, SSLTransport>) -> Result<bool> {
-    Ok(this.closed.get())
+fn is_closing(py: Python<'_>, this: This<'_, SSLTransport>) -> Result<bool> {
+    if this.closed.get() || !names::get(py).asks_below {
+        return Ok(this.closed.get());
+    }
+    match this.protocol.with(|protocol| protocol.lower.get()).flatten() {
+        Some(below) => stream::may_be_closing(py, &below),
+        None => Ok(false),
+    }
 }
 
 fn close(py: Python<'_>, this: This<'_, SSLTransport>) -> Result<()> {

@@ -1,10 +1,9 @@
 //! What a program passes to be sent: bytes, or something whose memory may change.
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 use crate::raw::bytes::{Buffer, Bytes};
-use crate::raw::{Owned, Result};
+use crate::raw::{Owned, Result, vector};
 
 /// The memory of what is to be sent.
 pub(super) enum Payload {
@@ -50,11 +49,10 @@ pub(super) fn is_bytes_like(py: Python<'_>, data: &Owned) -> bool {
         || data.is_instance_of::<pyo3::types::PyMemoryView>()
 }
 
-/// Raises asyncio's `TypeError` for what is not.
-pub(super) fn check(py: Python<'_>, data: &Owned) -> Result<()> {
-    if is_bytes_like(py, data) {
-        return Ok(());
+/// Raises asyncio's `TypeError` for what is not: by calling the `method` of asyncio's transport that says so.
+pub(super) fn check(py: Python<'_>, method: &Owned, transport: Owned, data: &Owned) -> Result<()> {
+    if !is_bytes_like(py, data) {
+        vector::call(py, method, &[&transport, data])?;
     }
-    let name = data.any(py).get_type().name()?;
-    Err(PyTypeError::new_err(format!("data argument must be a bytes-like object, not '{name}'")).into())
+    Ok(())
 }

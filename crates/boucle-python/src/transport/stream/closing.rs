@@ -149,6 +149,9 @@ fn let_go(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
 pub(super) fn finalize(py: Python<'_>, this: This<'_, StreamTransport>) {
     let warned = report::warn_of_unclosed(py, &this.to_owned());
     unraisable(py, this, warned);
+    if !imports::get(py).forgotten_detaches {
+        drop(this.server.take());
+    }
     let closed = let_go(py, this);
     unraisable(py, this, closed);
 }

@@ -14,22 +14,21 @@ use crate::raw::{Owned, Result, This, vector};
 pub(super) fn remember(py: Python<'_>, core: This<'_, LoopCore>, fd: &Owned, transport: &Owned) -> Result<()> {
     let constants = imports::get(py);
     let transports = transports(py, core)?;
-    let of_transports = |place| constants.of_weak_dictionary.get(py, &transports, place);
-    // Somebody iterates over it, or has done so.
-    if transports.type_ptr().cast() != constants.weak_dictionary.as_ptr() || of_transports(1)?.any(py).is_truthy()? {
+    let dictionary = &constants.weak_dictionary;
+    if !dictionary.is_up_to_date(py, &transports)? {
         transports.any(py).set_item(fd.any(py), transport.any(py))?;
         return Ok(());
     }
-    let args = PyTuple::new(py, [transport.any(py), of_transports(2)?.any(py)])?;
+    let args = PyTuple::new(py, [transport.any(py), dictionary.remove(py, &transports)?.any(py)])?;
     let reference = bare(&constants.reference, &constants.keyed_reference, &args)?;
     constants.reference_key.set(py, &reference, fd)?;
-    of_transports(0)?.any(py).set_item(fd.any(py), reference.any(py))?;
+    dictionary.data(py, &transports)?.any(py).set_item(fd.any(py), reference.any(py))?;
     Ok(())
 }
 
 /// Whether a transport of this descriptor is known, and not closed yet: asyncio's method says which.
 pub(crate) fn is_in_use(py: Python<'_>, core: This<'_, LoopCore>, fd: &Owned) -> Result<bool> {
-    let data = imports::get(py).of_weak_dictionary.get(py, &transports(py, core)?, 0)?;
+    let data = imports::get(py).weak_dictionary.data(py, &transports(py, core)?)?;
     let data = data.any(py);
     let Some(reference) = data.cast::<PyDict>().map_err(PyErr::from)?.get_item(fd.any(py))? else { return Ok(false) };
     let known = vector::call(py, &reference.into(), &[])?;

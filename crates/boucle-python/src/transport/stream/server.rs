@@ -42,16 +42,12 @@ fn connections<'py>(py: Python<'py>, server: &Owned) -> Result<Option<(Bound<'py
         return Ok(None);
     }
     let clients = constants.of_server.get(py, server, 1)?;
-    if !constants.weak_set.is_class_of(py, &clients) {
+    let inside = &constants.of_weak_set;
+    if !constants.weak_set.is_class_of(py, &clients) || !inside.is_up_to_date(py, &clients)? {
         return Ok(None);
     }
-    let of_clients = |place| constants.of_weak_set.get(py, &clients, place);
-    // Somebody iterates over it, or has done so.
-    if of_clients(1)?.any(py).is_truthy()? {
-        return Ok(None);
-    }
-    let data = of_clients(0)?.any(py).to_owned().cast_into::<PySet>().map_err(PyErr::from)?;
-    Ok(Some((data, of_clients(2)?)))
+    let data = inside.data(py, &clients)?.any(py).to_owned().cast_into::<PySet>().map_err(PyErr::from)?;
+    Ok(Some((data, inside.remove(py, &clients)?)))
 }
 
 /// Whether a server has not been closed.
