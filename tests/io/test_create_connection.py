@@ -142,7 +142,7 @@ def test_one_that_is_cancelled_ends_as_on_asyncio_and_leaves_no_descriptor(turns
     async def observe(loop):
         noted = []
         server = await loop.create_server(Greeting, "127.0.0.1", 0)
-        before = descriptors()
+        before, watched = descriptors(), set(loop._selector.get_map())
         task = loop.create_task(loop.create_connection(lambda: Noting(noted.append), *server.sockets[0].getsockname()))
         for _ in range(turns):
             await asyncio.sleep(0)
@@ -157,6 +157,7 @@ def test_one_that_is_cancelled_ends_as_on_asyncio_and_leaves_no_descriptor(turns
         gc.collect()
         # The server's descriptor is closed, and those of the connections that it had.
         assert len(descriptors()) < len(before)
+        assert set(loop._selector.get_map()) < watched
         return is_cancelled, noted
 
     with warnings.catch_warnings():
