@@ -281,8 +281,9 @@ def test_wrong_calls_of_a_job(own_loop, executor):
     future = own_loop.run_in_executor(executor, lambda: 0 * (began.set() or go_on.wait()))
     job = source(future)
     began.wait()
-    assert (job.running(), job.done(), job.cancelled(), job.cancel()) == (True, False, False, False)
+    running = (job.running(), job.done(), job.cancelled(), job.cancel())
     go_on.set()
+    assert running == (True, False, False, False)
     own_loop.run_until_complete(future)
     assert (job.done(), job.cancelled(), job.cancel(), job.result(), job.exception()) == (True, False, False, 0, None)
     with pytest.raises(concurrent.futures.InvalidStateError, match=r"^FINISHED: <Future at 0x\w+ state=finished"):
