@@ -6,6 +6,7 @@ it is. In Python 3 a method is a plain function, which knows nothing of its clas
 ``super()``: those are told another class, or written anew here, and say so.
 """
 
+import collections
 import functools
 import sys
 import types
@@ -59,10 +60,38 @@ def _closes_refused():
     return bool(closed)
 
 
-class Connecting:
+@functools.cache
+def _counts_last_write():
+    """Whether a transport of asyncio's that closes has lost its connection once its last bytes are sent, so that
+    connection_lost() can write nothing any more: newer versions."""
+
+    class Sent:
+        _buffer = collections.deque([b"x"])
+        _buffer_size = 1
+        _closing = True
+        _conn_lost = 0
+        _empty_waiter = _sock_fd = None
+
+        def send(self, data):
+            return len(data)
+
+        def ignore(self, *_):
+            pass
+
+        _maybe_resume_protocol = _remove_writer = _call_connection_lost = ignore
+
+    sent = Sent()
+    sent._sock = sent._loop = sent
+    write = getattr(selector_events._SelectorSocketTransport, "_write_send", sent.ignore)
+    write(sent)
+    return sent._conn_lost > 0
+
+
+class Connected:
     """What asyncio does with sockets that are connected."""
 
     _closes_refused = staticmethod(_closes_refused)
+    _counts_last_write = staticmethod(_counts_last_write)
 
 
 class Serving:
@@ -138,5 +167,5 @@ class Closing:
             self._signal_handlers.clear()
 
 
-class Inherited(Descriptors, Connecting, Serving, Unserving, Signals, Closing):
+class Inherited(Descriptors, Connected, Serving, Unserving, Signals, Closing):
     """All of it."""

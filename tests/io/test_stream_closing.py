@@ -10,6 +10,7 @@ import weakref
 import pytest
 
 import boucle
+from conftest import FACTORIES
 from connected import BufferedRecorder, Connection, Recorder, collect, reports_of, settle, until
 
 pytestmark = pytest.mark.parametrize("kind", ["tcp", "unix"])
@@ -143,6 +144,25 @@ class TestClose:
         connection.transport.write(bytes(4 << 20))
         connection.until_lost()
         assert connection.protocol.events == ["made", "pause", ("lost", None)]
+
+
+class WritingAtLast(Recorder):
+    def connection_lost(self, exc):
+        self.transport.write(b"late")
+        super().connection_lost(exc)
+
+
+def test_what_connection_lost_writes_after_late_bytes_is_sent_where_asyncio_sends_it(kind):
+    ends = []
+    for new_loop in FACTORIES.values():
+        loop = new_loop()
+        connection = Connection(loop, kind, WritingAtLast())
+        connection.fill()
+        connection.transport.close()
+        ends.append(connection.receive_all().endswith(b"late"))
+        connection.close()
+        loop.close()
+    assert ends[0] == ends[1]
 
 
 class TestAfterwards:

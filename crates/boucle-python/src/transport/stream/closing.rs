@@ -122,7 +122,10 @@ pub(super) fn lose(py: Python<'_>, this: This<'_, StreamTransport>, exception: O
         }
         None => Ok(()),
     };
-    let result = afterwards(py, told, || let_go(py, this));
+    // What it has written, where it still can, leaves as far as the kernel takes it. That this fails ends nothing anew.
+    this.conn_lost.set(this.conn_lost.get().max(1));
+    let sent = afterwards(py, told, || writing::send_put_off(py, this));
+    let result = afterwards(py, sent, || let_go(py, this));
     if result.is_ok()
         && let Some(waiter) = this.empty_waiter.get()
     {

@@ -19,7 +19,7 @@ use crate::loop_core::source::Watcher;
 use crate::raw::args::Arg;
 use crate::raw::bytes::{Buffer, Bytes};
 use crate::raw::guard::value_of;
-use crate::raw::{Args, Owned, Result, This};
+use crate::raw::{Args, Owned, Result, This, vector};
 
 /// More is not put off.
 const LARGE: usize = 64 * 1024;
@@ -225,6 +225,11 @@ pub(super) fn ready(
         waiter.any(py).call_method1(intern!(py, "set_result"), (py.None(),))?;
     }
     if this.closing.get() {
+        if let Some(owner) = this.core.object().get()
+            && !vector::method(py, &owner, intern!(py, "_counts_last_write"), &[])?.is_false()
+        {
+            this.conn_lost.set(1);
+        }
         closing::lose(py, this, None)
     } else if this.eof.get() {
         socket::end_sending(this.fd.get()).map_err(|error| to_py_err(&error).into())
