@@ -33,7 +33,7 @@ use crate::loop_core::LoopCore;
 use crate::loop_core::source::Watcher;
 use crate::raw::args::Arg;
 use crate::raw::call::{self, Sent};
-use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
+use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit};
 use crate::raw::freelist::Freelist;
 use crate::raw::guard::afterwards;
 use crate::raw::stop::Ended;
@@ -134,12 +134,6 @@ impl Finalized for ConnectingStep {
         if let Err(raised) = coroutine::close(py, this) {
             raised.report_unraisable(py, &this.to_owned());
         }
-    }
-
-    fn leave_lists(&self) {}
-
-    fn weak_references(&self) -> Option<&WeakList> {
-        None
     }
 }
 

@@ -272,12 +272,6 @@ macro_rules! speaks_if_never_awaited {
             fn finalize(py: pyo3::Python<'_>, this: $crate::raw::This<'_, Self>) {
                 $crate::coroutine::warn_of_oblivion(py, this);
             }
-
-            fn leave_lists(&self) {}
-
-            fn weak_references(&self) -> Option<&$crate::raw::class::WeakList> {
-                None
-            }
         }
     };
 }

@@ -148,8 +148,6 @@ impl Finalized for Future {
         report_unretrieved(py, this);
     }
 
-    fn leave_lists(&self) {}
-
     fn weak_references(&self) -> Option<&WeakList> {
         Some(&self.weak_references)
     }

@@ -35,7 +35,7 @@ use crate::raw::call::{self, Sent};
 use crate::raw::class::{Builder, Collected, MaybeInstance, Visit};
 use crate::raw::freelist::Freelist;
 use crate::raw::stop::Ended;
-use crate::raw::{Args, Class, ObjectCell, Owned, Raised, Result, This, TypeCell, method, vector};
+use crate::raw::{Args, Class, ObjectCell, Owned, Raised, Result, This, TypeCell, method};
 use crate::transport::stream::known;
 
 /// What is done to the socket.
@@ -233,7 +233,7 @@ fn attempt_first(py: Python<'_>, this: This<'_, SocketOperation>) -> Result<Sent
         return Ok(Sent::Returned(Owned::none(py)));
     };
     let awaited: Owned = owner.any(py).call_method0(intern!(py, "create_future"))?.into();
-    let fd = vector::method(py, &sock, &imports::get(py).fileno, &[])?;
+    let fd = plain::number(py, &sock)?;
     if may_be_a_transports(py, this, &fd)? {
         owner.any(py).call_method1(intern!(py, "_ensure_fd_no_transport"), (fd.any(py),))?;
     }

@@ -249,19 +249,9 @@ impl Collected for SSLProtocol {
 }
 
 impl Finalized for SSLProtocol {
-    const SPEAKS: bool = false;
-
     fn freelist() -> &'static Freelist {
         &SSL_PROTOCOLS
     }
-
-    fn has_last_word(&self) -> bool {
-        false
-    }
-
-    fn finalize(_: Python<'_>, _: This<'_, Self>) {}
-
-    fn leave_lists(&self) {}
 
     fn weak_references(&self) -> Option<&WeakList> {
         Some(&self.weak_references)

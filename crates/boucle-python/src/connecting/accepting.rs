@@ -64,7 +64,7 @@ fn usual_listener(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> R
     let constants = imports::get(py);
     if !makes_sockets_of(py, &constants.accepting_socket)?
         || !constants.accepting_socket.is_class_of(py, &listener)
-        || !vector::method(py, &listener, &constants.gettimeout, &[])?.any(py).eq(0)?
+        || !plain::never_blocks(py, &listener)?
     {
         return Ok(None);
     }

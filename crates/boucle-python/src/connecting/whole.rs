@@ -94,7 +94,7 @@ pub(super) fn begin_to_connect(py: Python<'_>, this: This<'_, ConnectingStep>) -
 /// Waits until the kernel says how it ended.
 fn wait(py: Python<'_>, core: This<'_, LoopCore>, this: This<'_, ConnectingStep>, socket: &Owned) -> Result<()> {
     let awaited = future::make(py, core)?;
-    let number = vector::method(py, socket, &imports::get(py).fileno, &[])?;
+    let number = plain::number(py, socket)?;
     let fd = number.any(py).extract()?;
     if watch::is_native(core, fd) || stream::known::is_in_use(py, core, &number)? {
         vector::method(py, &core.to_owned(), intern!(py, "_ensure_fd_no_transport"), &[&number])?;

@@ -18,7 +18,7 @@ use super::usual::{self, Known};
 use crate::future::attributes::only_argument;
 use crate::loop_core::LoopCore;
 use crate::raw::call::raise;
-use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
+use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit};
 use crate::raw::freelist::Freelist;
 use crate::raw::{Args, Class, ObjectCell, Owned, Raised, Result, This, TypeCell, method, unary, vector};
 
@@ -90,22 +90,8 @@ impl Collected for Job {
 }
 
 impl Finalized for Job {
-    const SPEAKS: bool = false;
-
     fn freelist() -> &'static Freelist {
         &JOBS
-    }
-
-    fn has_last_word(&self) -> bool {
-        false
-    }
-
-    fn finalize(_: Python<'_>, _: This<'_, Self>) {}
-
-    fn leave_lists(&self) {}
-
-    fn weak_references(&self) -> Option<&WeakList> {
-        None
     }
 }
 

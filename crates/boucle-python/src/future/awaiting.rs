@@ -12,7 +12,7 @@ use pyo3::{ffi, intern};
 use super::attributes::only_argument;
 use super::{Future, Outcome, is_exception_class, outcome, raise_outcome};
 use crate::raw::call::Sent;
-use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit, WeakList};
+use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit};
 use crate::raw::freelist::Freelist;
 use crate::raw::stop::stop_iteration;
 use crate::raw::{Args, Class, Owned, Raised, Result, This, TypeCell, method, unary};
@@ -45,22 +45,8 @@ impl Collected for Awaiting {
 }
 
 impl Finalized for Awaiting {
-    const SPEAKS: bool = false;
-
     fn freelist() -> &'static Freelist {
         &ITERATORS
-    }
-
-    fn has_last_word(&self) -> bool {
-        false
-    }
-
-    fn finalize(_: Python<'_>, _: This<'_, Self>) {}
-
-    fn leave_lists(&self) {}
-
-    fn weak_references(&self) -> Option<&WeakList> {
-        None
     }
 }
 

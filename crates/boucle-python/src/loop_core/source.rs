@@ -24,7 +24,7 @@ use super::LoopCore;
 use super::watch::Source as Registered;
 use crate::errors::to_py_err;
 use crate::imports;
-use crate::raw::class::{Builder, Collected, Finalized, Visit, WeakList};
+use crate::raw::class::{Builder, Collected, Finalized, Visit};
 use crate::raw::freelist::Freelist;
 use crate::raw::{Class, ObjectCell, Owned, Raised, Result, This, TypeCell, getter, unary};
 
@@ -122,22 +122,8 @@ impl Collected for Watcher {
 }
 
 impl Finalized for Watcher {
-    const SPEAKS: bool = false;
-
     fn freelist() -> &'static Freelist {
         &WATCHERS
-    }
-
-    fn has_last_word(&self) -> bool {
-        false
-    }
-
-    fn finalize(_: Python<'_>, _: This<'_, Self>) {}
-
-    fn leave_lists(&self) {}
-
-    fn weak_references(&self) -> Option<&WeakList> {
-        None
     }
 }
 

@@ -215,17 +215,21 @@ pub(crate) trait Collected: Class + Default {
 /// What a class needs whose instances have a last word, weak references and attributes of their users' own.
 pub(crate) trait Finalized: Collected {
     /// Whether instances ever have a last word.
-    const SPEAKS: bool;
+    const SPEAKS: bool = false;
     /// Where the memory of instances is kept.
     fn freelist() -> &'static Freelist;
     /// Whether [`Finalized::finalize`] has something to say.
-    fn has_last_word(&self) -> bool;
+    fn has_last_word(&self) -> bool {
+        false
+    }
     /// The last word, said while the instance is whole. It may keep the instance alive.
-    fn finalize(py: Python<'_>, this: This<'_, Self>);
+    fn finalize(_: Python<'_>, _: This<'_, Self>) {}
     /// Leaves every list that finds the instance without holding it. Called before anything of it is dropped.
-    fn leave_lists(&self);
+    fn leave_lists(&self) {}
     /// The weak references to it, where it takes any.
-    fn weak_references(&self) -> Option<&WeakList>;
+    fn weak_references(&self) -> Option<&WeakList> {
+        None
+    }
 }
 
 /// Collects what a class is made of, and makes it.

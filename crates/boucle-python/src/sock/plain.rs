@@ -122,13 +122,18 @@ pub(crate) fn shown(py: Python<'_>, sock: &Owned) -> Result<Owned> {
 }
 
 /// `sock.fileno()`, whatever its class.
-pub(crate) fn descriptor(py: Python<'_>, sock: &Owned) -> Result<RawFd> {
+pub(crate) fn number(py: Python<'_>, sock: &Owned) -> Result<Owned> {
     let constants = imports::get(py);
-    let number = if constants.asked_socket.is_class_of(py, sock) {
-        constants.socket_fileno.of_instance(py, sock)?
+    if constants.asked_socket.is_class_of(py, sock) {
+        constants.socket_fileno.of_instance(py, sock)
     } else {
-        vector::method(py, sock, &constants.fileno, &[])?
-    };
+        vector::method(py, sock, &constants.fileno, &[])
+    }
+}
+
+/// The same as a number of the kernel's.
+pub(crate) fn descriptor(py: Python<'_>, sock: &Owned) -> Result<RawFd> {
+    let number = number(py, sock)?;
     match number.small_int().and_then(|number| RawFd::try_from(number).ok()) {
         Some(fd) => Ok(fd),
         None => Ok(number.any(py).extract()?),

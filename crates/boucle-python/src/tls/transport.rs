@@ -77,8 +77,6 @@ impl Finalized for SSLTransport {
         }
     }
 
-    fn leave_lists(&self) {}
-
     fn weak_references(&self) -> Option<&WeakList> {
         Some(&self.weak_references)
     }

@@ -111,8 +111,6 @@ impl Finalized for DatagramTransport {
         ties::finalize(py, this);
     }
 
-    fn leave_lists(&self) {}
-
     fn weak_references(&self) -> Option<&WeakList> {
         Some(&self.weak_references)
     }

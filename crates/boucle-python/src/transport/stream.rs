@@ -148,8 +148,6 @@ impl Finalized for StreamTransport {
         closing::finalize(py, this);
     }
 
-    fn leave_lists(&self) {}
-
     fn weak_references(&self) -> Option<&WeakList> {
         Some(&self.weak_references)
     }
@@ -203,7 +201,7 @@ pub(crate) struct Parts {
 pub(crate) fn make_of(py: Python<'_>, core: This<'_, LoopCore>, parts: Parts) -> Result<Owned> {
     let Parts { sock, protocol, waiter, given, server, watcher } = parts;
     let owner = core.to_owned();
-    let number = vector::method(py, &sock, &imports::get(py).fileno, &[])?;
+    let number = plain::number(py, &sock)?;
     if !plain::is_socket(py, &sock) || known::is_in_use(py, core, &number)? {
         owner.any(py).call_method1(intern!(py, "_ensure_fd_no_transport"), (sock.any(py),))?;
     }

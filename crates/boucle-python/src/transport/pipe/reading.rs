@@ -76,8 +76,6 @@ impl Finalized for ReadPipeTransport {
         ties::finalize(py, this);
     }
 
-    fn leave_lists(&self) {}
-
     fn weak_references(&self) -> Option<&WeakList> {
         Some(&self.weak_references)
     }

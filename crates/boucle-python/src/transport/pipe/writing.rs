@@ -93,8 +93,6 @@ impl Finalized for WritePipeTransport {
         ties::finalize(py, this);
     }
 
-    fn leave_lists(&self) {}
-
     fn weak_references(&self) -> Option<&WeakList> {
         Some(&self.weak_references)
     }
