@@ -16,10 +16,10 @@ class Connecting:
 
         @inspect.markcoroutinefunction
         @functools.wraps(asyncio.BaseEventLoop.create_connection)
-        def create_connection(self, protocol_factory, host=None, port=None, **options):
-            if options or not self._may_connect_natively(protocol_factory, host, port):
-                return asyncio.BaseEventLoop.create_connection(self, protocol_factory, host, port, **options)
-            return create_connection(self, protocol_factory, host, port)
+        def create_connection(self, *args, **options):
+            if options or len(args) != 3 or not self._may_connect_natively(*args):
+                return asyncio.BaseEventLoop.create_connection(self, *args, **options)
+            return create_connection(self, *args)
 
 
 @functools.wraps(asyncio.BaseEventLoop.create_connection)

@@ -314,3 +314,92 @@ def test_a_port_that_is_none_raises_what_it_raises_on_asyncio(port):
 
     theirs, ours = on_both(observe)
     assert ours == theirs
+
+
+def test_a_method_put_into_asyncios_class_is_called_at_once_with_what_was_given(loop, monkeypatch):
+    given = []
+
+    def refusing(self, *args, **options):
+        given.append((args, options))
+        raise PermissionError("no network here")
+
+    monkeypatch.setattr(asyncio.BaseEventLoop, "create_connection", refusing)
+    calls = [
+        ((asyncio.Protocol, "127.0.0.1", 1), {}),
+        ((asyncio.Protocol,), {"host": "127.0.0.1", "port": 1}),
+        ((asyncio.Protocol,), {"sock": None}),
+    ]
+    for args, options in calls:
+        with pytest.raises(PermissionError):
+            loop.create_connection(*args, **options)
+    assert given == calls
+
+
+def test_what_was_left_of_a_closed_descriptor_goes_when_a_connection_has_its_number(loop):
+    def callback():
+        pass
+
+    async def main():
+        server = await loop.create_server(Greeting, "127.0.0.1", 0)
+        closed, other = socket.socketpair()
+        fd = closed.fileno()
+        loop.add_reader(closed, callback)
+        closed.close()
+        transport = None
+        # asyncio's loop has lost the descriptor, and says so once.
+        with contextlib.suppress(FileNotFoundError):
+            transport, _ = await loop.create_connection(asyncio.Protocol, *server.sockets[0].getsockname())
+        if transport is not None:
+            assert transport.get_extra_info("socket").fileno() == fd
+            transport.abort()
+        await some_turns()
+        assert fd not in loop._selector.get_map()
+        other.close()
+        server.close()
+
+    loop.run_until_complete(main())
+
+
+def test_a_connection_that_is_given_up_leaves_the_descriptor_that_has_its_number_alone(own_loop):
+    """Its socket was closed behind its back, and another connection got the number. (On asyncio that one never connects.)"""
+    loop = own_loop
+    received = []
+
+    class Receiving(asyncio.Protocol):
+        def data_received(self, data):
+            received.append(data)
+
+    class Speaking(asyncio.Protocol):
+        def connection_made(self, transport):
+            peers.append(transport)
+
+    async def main():
+        server = await loop.create_server(Speaking, "127.0.0.1", 0)
+        deaf = socket.socket()
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        waiting = [socket.socket() for _ in range(3)]
+        for sock in waiting:
+            sock.setblocking(False)
+            sock.connect_ex(deaf.getsockname())
+        before = set(loop._selector.get_map())
+        pending = loop.create_task(loop.create_connection(asyncio.Protocol, *deaf.getsockname()))
+        await some_turns()
+        (fd,) = set(loop._selector.get_map()) - before
+        (sock,) = (each for each in gc.get_objects() if isinstance(each, socket.socket) and each.fileno() == fd)
+        sock.close()
+        transport, _ = await loop.create_connection(Receiving, *server.sockets[0].getsockname())
+        assert transport.get_extra_info("socket").fileno() == fd
+        pending.cancel()
+        await asyncio.gather(pending, return_exceptions=True)
+        peers[0].write(b"hello")
+        await some_turns()
+        assert received == [b"hello"]
+        transport.abort()
+        peers[0].abort()
+        server.close()
+        for each in (deaf, *waiting):
+            each.close()
+
+    peers = []
+    loop.run_until_complete(asyncio.wait_for(main(), 20))

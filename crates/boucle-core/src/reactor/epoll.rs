@@ -179,6 +179,12 @@ impl<S> Epoll<S> {
         self.registry.iter()
     }
 
+    /// Ends a registration whose descriptor another one has by now: the number was closed behind our back and reused. The
+    /// kernel is told nothing. Returns its source, if it was there.
+    pub fn forget(&mut self, token: Token) -> Option<S> {
+        self.registry.remove(token).ok().map(|registration| registration.source)
+    }
+
     /// Lends out what waits. The registrations stay usable meanwhile; [`Epoll::report`] takes it back.
     pub fn waiter(&mut self) -> Waiter {
         let mut waiter = std::mem::take(&mut self.waiter);

@@ -25,7 +25,6 @@ use crate::loop_core::{LoopCore, watch};
 use crate::raw::class::MaybeInstance;
 use crate::raw::guard::discard;
 use crate::raw::{Args, ObjectCell, Owned, Result, This, method, vector};
-use crate::settings;
 use crate::sock::{attempt, plain};
 use crate::transport::stream;
 use crate::witness;
@@ -42,7 +41,7 @@ fn number(py: Python<'_>, args: Args<'_>) -> Option<SocketAddr> {
 
 /// `_may_connect_natively(protocol_factory, host, port)`.
 fn may_connect_natively(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<bool> {
-    Ok(!core.debug() && settings::native_tasks() && number(py, args).is_some())
+    Ok(number(py, args).is_some() && is_usual(py, core) && known(py).creating.holds(py))
 }
 
 /// `_connecting(protocol_factory, host, port)`.

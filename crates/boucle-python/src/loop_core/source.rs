@@ -318,15 +318,16 @@ impl This<'_, Watcher> {
     /// Tells the kernel what is wanted.
     fn ask(self, core: This<'_, LoopCore>, interest: Interest) -> Result<()> {
         let result = match &mut *core.reactor.borrow_mut() {
-            None => Ok(()),
+            None => Ok(None),
             Some(reactor) => match self.token.get() {
-                None => reactor.register_native(self.fd.get(), interest, self.to_owned()).map(|token| {
+                None => reactor.register_native(self.fd.get(), interest, self.to_owned()).map(|(token, former)| {
                     self.token.set(Some(token));
+                    former
                 }),
-                Some(token) => reactor.epoll.change(token, interest),
+                Some(token) => reactor.epoll.change(token, interest).map(|()| None),
             },
         };
-        result.map_err(|error| to_py_err(&error))?;
+        drop(result.map_err(|error| to_py_err(&error))?);
         self.asked.set(interest);
         Ok(())
     }

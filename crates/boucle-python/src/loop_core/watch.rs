@@ -102,12 +102,13 @@ impl Tokens {
         *self.0.get(usize::try_from(fd).ok()?)?
     }
 
-    fn insert(&mut self, fd: RawFd, token: Token) {
-        let Ok(place) = usize::try_from(fd) else { return };
+    /// Returns the token that it replaces.
+    fn insert(&mut self, fd: RawFd, token: Token) -> Option<Token> {
+        let place = usize::try_from(fd).ok()?;
         if place >= self.0.len() {
             self.0.resize(place + 1, None);
         }
-        self.0[place] = Some(token);
+        self.0[place].replace(token)
     }
 
     fn remove(&mut self, fd: RawFd) {
@@ -147,23 +148,25 @@ impl Reactor {
         }
     }
 
-    /// Registers a source of ours.
+    /// Registers a source of ours. Returns also what was left of one whose descriptor had this number and was closed.
     pub(super) fn register_native(
         &mut self,
         fd: RawFd,
         interest: Interest,
         watcher: Owned,
-    ) -> boucle_core::Result<Token> {
+    ) -> boucle_core::Result<(Token, Option<Source>)> {
         let token = self.epoll.register(fd, interest, Source::Native(watcher))?;
-        self.tokens.insert(fd, token);
-        Ok(token)
+        let former = self.tokens.insert(fd, token);
+        Ok((token, former.and_then(|former| self.epoll.forget(former))))
     }
 
-    /// Ends such a registration. Returns what was held. A descriptor that was closed before has none any more.
+    /// Ends such a registration. Returns what was held. A descriptor that was closed before has none any more, and its
+    /// number may be that of another.
     pub(super) fn deregister_native(&mut self, token: Token, fd: RawFd) -> Option<Source> {
-        if self.tokens.get(fd) == Some(token) {
-            self.tokens.remove(fd);
+        if self.tokens.get(fd) != Some(token) {
+            return self.epoll.forget(token);
         }
+        self.tokens.remove(fd);
         self.epoll.deregister(token).ok()
     }
 

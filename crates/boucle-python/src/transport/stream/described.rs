@@ -88,18 +88,19 @@ pub(super) fn look(
 
 /// The dictionary, which is written now if it was not yet.
 pub(super) fn extra(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<Option<Owned>> {
-    if let (Some(sock), Some((own, peer))) = (this.known.socket.take(), this.known.addresses.take()) {
+    if let (Some(sock), Some((own, peer))) = (this.known.socket.get(), this.known.addresses.get()) {
         let extra = PyDict::new(py);
         extra.set_item(intern!(py, "socket"), plain::shown(py, &sock)?.any(py))?;
         extra.set_item(intern!(py, "sockname"), addresses::format(py, own)?.any(py))?;
         extra.set_item(intern!(py, "peername"), addresses::format(py, peer)?.any(py))?;
-        drop(this.extra.replace(Some(extra.into_any().into())));
+        set_extra(py, this, Some(extra.into_any().into()))?;
     }
     Ok(this.extra.get())
 }
 
 /// Sets the dictionary.
 pub(super) fn set_extra(_: Python<'_>, this: This<'_, StreamTransport>, extra: Option<Owned>) -> Result<()> {
+    this.known.addresses.set(None);
     drop((this.known.socket.take(), this.extra.replace(extra)));
     Ok(())
 }
