@@ -50,9 +50,9 @@ pub(super) fn is_bytes_like(py: Python<'_>, data: &Owned) -> bool {
 }
 
 /// Raises asyncio's `TypeError` for what is not: by calling the `method` of asyncio's transport that says so.
-pub(super) fn check(py: Python<'_>, method: &Owned, transport: Owned, data: &Owned) -> Result<()> {
+pub(super) fn check(py: Python<'_>, method: &Owned, transport: &Owned, data: &Owned) -> Result<()> {
     if !is_bytes_like(py, data) {
-        vector::call(py, method, &[&transport, data])?;
+        vector::call(py, method, &[transport, data])?;
     }
     Ok(())
 }

@@ -57,7 +57,7 @@ pub(super) fn send_to(py: Python<'_>, this: This<'_, DatagramTransport>, args: A
     let Some(data) = data.or_else(|| args.get(0).map(Arg::to_owned)) else {
         return Err(PyTypeError::new_err("sendto() missing 1 required positional argument: 'data'").into());
     };
-    payload::check(py, &imports::get(py).send_to, this.to_owned(), &data)?;
+    payload::check(py, &imports::get(py).send_to, &this.to_owned(), &data)?;
     if !SENDS_EMPTY && !data.any(py).is_truthy()? {
         return Ok(());
     }

@@ -39,7 +39,7 @@ pub(super) fn write_one(py: Python<'_>, this: This<'_, StreamTransport>, data: A
     let piece = match Bytes::exactly(data.to_owned()) {
         Ok(bytes) => Ok(bytes),
         Err(other) => {
-            payload::check(py, &imports::get(py).write, this.to_owned(), &other)?;
+            payload::check(py, &imports::get(py).write, &this.to_owned(), &other)?;
             Err(other)
         }
     };
