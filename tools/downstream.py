@@ -122,10 +122,21 @@ UVICORN_DIFFERS = {
         for name in ("_UnixSelectorEventLoop", "Loop")
     },
 }
+ANYIO_DIFFERS = {
+    f"tests/test_sockets.py::TestUDPSocketBackpressure::{test}[{loop}-{kind}]": (
+        "asyncio of 3.13.0 counts 8 bytes too many for each datagram, and never resumes writing: docs/compatibility.md"
+    )
+    for test in (
+        "test_send_waits_for_the_os_to_accept_the_datagram",
+        "test_cancelled_send_does_not_buffer_the_next_datagram",
+    )
+    for loop in ("asyncio", "asyncio+eager")
+    for kind in ("unconnected", "connected")
+}
 SUITES = [
     # anyio's tests run every loop in debug mode; users do not.
-    Suite("anyio", "anyio", "4.16.0", ANYIO, ON_THIS_MACHINE),
-    Suite("anyio-debug-off", "anyio", "4.16.0", ANYIO, (*ON_THIS_MACHINE, "--downstream-debug-off")),
+    Suite("anyio", "anyio", "4.16.0", ANYIO, ON_THIS_MACHINE, ANYIO_DIFFERS),
+    Suite("anyio-debug-off", "anyio", "4.16.0", ANYIO, (*ON_THIS_MACHINE, "--downstream-debug-off"), ANYIO_DIFFERS),
     # In one process, so that the loops can be counted.
     Suite("aiohttp", "aiohttp", "3.14.5", ("-r", "requirements/test.txt"), ("-n0", "--no-cov"), AIOHTTP_DIFFERS),
     # Without uvloop, which uvicorn would take by itself, and without its benchmarks.

@@ -7,6 +7,7 @@ it is. In Python 3 a method is a plain function, which knows nothing of its clas
 """
 
 import collections
+import contextlib
 import functools
 import sys
 import types
@@ -53,10 +54,8 @@ def _closes_refused():
         def close(self):
             closed.append(self)
 
-    try:
+    with contextlib.suppress(BlockingIOError):
         base_events.BaseEventLoop._create_connection_transport(None, Refused(), None, None, None).send(None)
-    except BlockingIOError:
-        pass
     return bool(closed)
 
 
@@ -66,7 +65,6 @@ def _counts_last_write():
     connection_lost() can write nothing any more: newer versions."""
 
     class Sent:
-        _buffer = collections.deque([b"x"])
         _buffer_size = 1
         _closing = True
         _conn_lost = 0
@@ -81,6 +79,7 @@ def _counts_last_write():
         _maybe_resume_protocol = _remove_writer = _call_connection_lost = ignore
 
     sent = Sent()
+    sent._buffer = collections.deque([b"x"])
     sent._sock = sent._loop = sent
     write = getattr(selector_events._SelectorSocketTransport, "_write_send", sent.ignore)
     write(sent)

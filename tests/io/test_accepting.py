@@ -74,8 +74,8 @@ def test_all_that_wait_are_accepted_in_one_turn(loop):
 
 
 def close_while_accepting(loop):
-    """A factory closes the server whose connection it is asked for. Returns what the client reads at once, what it reads
-    once garbage was collected, and what was warned of."""
+    """A factory closes the server whose connection it is asked for. Returns what the client reads at once, what it
+    reads once garbage was collected, and what was warned of."""
     read = []
 
     async def main():

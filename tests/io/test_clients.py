@@ -171,7 +171,6 @@ class TestFailing:
         settle(loop)
         collect()
 
-
     def test_a_socket_that_gets_no_transport_is_closed_or_forgotten_as_on_asyncio(self, listening):
         def factory():
             raise ZeroDivisionError("on purpose")

@@ -23,8 +23,8 @@ BROKEN                 Where asyncio itself fails with an internal error, an att
                        closed. Programs leave out what is known to end so.
 ORDER_OF_CLIENTS       close_clients() and abort_clients() go through a set, in the order of addresses: what follows is
                        sorted.
-PAUSED_AT_ONCE         On 3.10 asyncio reads on after a pause_reading() inside of connection_made. Programs do not do it.
-ABANDONED              A connection whose server is closed before its transport is made: asyncio fails to make that, and
+PAUSED_AT_ONCE         On 3.10 asyncio reads on after pause_reading() inside of connection_made. Programs do not do it.
+ABANDONED              A connection whose server is closed before its transport is made: asyncio fails to make it, and
                        keeps its socket open until the collector takes it. boucle closes it at once.
 DYING_SOCKETS          Whether a transport that was dropped closes its socket before the socket itself warns depends on
                        the order in which a cycle of garbage is torn apart. The transport's warning is compared.
