@@ -158,20 +158,32 @@ def test_a_loop_of_a_class_with_questions_of_its_own(executor, name):
     loop.close()
 
 
+@pytest.mark.parametrize("says", ["its own name", "the name of the original"])
 @pytest.mark.parametrize("kind", ["a function", "an object"])
-@pytest.mark.parametrize("name", ["ThreadPoolExecutor.submit", "Future.set_result"])
-def test_what_was_replaced_before_the_import_sees_each_call(name, kind):
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        ("concurrent.futures:ThreadPoolExecutor", "submit"),
+        ("concurrent.futures:Future", "set_result"),
+        ("asyncio.futures", "wrap_future"),
+        ("asyncio.futures", "_copy_future_state"),
+    ],
+)
+def test_what_was_replaced_before_the_import_sees_each_call(owner, name, kind, says):
     program = f"""
-import concurrent.futures
-owner, name = concurrent.futures.{name.partition(".")[0]}, {name.partition(".")[2]!r}
-original = getattr(owner, name)
-def other(self, *args, **options):
+import functools, pkgutil
+owner = pkgutil.resolve_name({owner!r})
+original = owner.{name}
+def seeing(*args, **options):
     print("seen")
-    return original(self, *args, **options)
+    return original(*args, **options)
 class Wrapper:
+    def __call__(self, *args, **options):
+        return seeing(*args, **options)
     def __get__(self, instance, owner):
-        return self if instance is None else other.__get__(instance, owner)
-setattr(owner, name, other if {kind!r} == "a function" else Wrapper())
+        return self if instance is None else seeing.__get__(instance, owner)
+other = seeing if {kind!r} == "a function" else Wrapper()
+owner.{name} = other if {says!r} == "its own name" else functools.update_wrapper(other, original)
 import asyncio, boucle
 async def main():
     for _ in range(3):

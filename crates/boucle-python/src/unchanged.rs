@@ -6,11 +6,9 @@
 
 use std::cell::Cell;
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyCFunction, PyDict, PyString, PyType};
 
-use crate::imports;
 use crate::raw::Owned;
 use crate::raw::guard::discard;
 use crate::raw::instance::{Function, version};
@@ -101,6 +99,26 @@ impl Unchanged {
     }
 }
 
+/// Whether an object is a function or a class that one of the modules `homes` makes, a module or a function of C. What wraps
+/// a function may say that it is of the same module: which names it uses it cannot say.
+fn is_made_in(object: &Bound<'_, PyAny>, is_function: bool, homes: &[&str]) -> PyResult<bool> {
+    let py = object.py();
+    if is_function {
+        let namespace = object.getattr("__globals__")?;
+        for home in homes {
+            if py.import(*home)?.dict().is(&namespace) {
+                return Ok(true);
+            }
+        }
+        return Ok(false);
+    }
+    if object.is_instance_of::<PyType>() {
+        let home: String = object.getattr("__module__")?.extract()?;
+        return Ok(homes.contains(&&*home));
+    }
+    Ok(object.is_exact_instance_of::<PyModule>() || object.is_exact_instance_of::<PyCFunction>())
+}
+
 /// Names in a module, and what they meant.
 pub(crate) struct Names {
     namespace: Owned,
@@ -109,19 +127,17 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// Notes what names in a module mean. Its functions and classes are made in one of the modules `homes`.
+    /// Notes what names in a module mean: modules, and functions and classes that are made in one of the modules `homes`.
     pub(crate) fn of<const N: usize>(module: &Bound<'_, PyModule>, homes: &[&str], names: [&str; N]) -> PyResult<Self> {
         let py = module.py();
         let mut meanings = Some(Vec::with_capacity(N));
         for name in names {
             let name = PyString::intern(py, name);
             let value = module.getattr(&name)?;
-            if let Some(home) = imports::attribute(&value, intern!(py, "__module__"))?
-                && !homes.contains(&&*home.extract::<String>()?)
-            {
+            let function = Function::of(value.clone().into());
+            if !is_made_in(&value, function.is_some(), homes)? {
                 meanings = None;
             }
-            let function = Function::of(value.clone().into());
             if let Some(meanings) = &mut meanings {
                 meanings.push(Attribute { name: name.into_any().into(), value: value.into(), function });
             }
