@@ -119,6 +119,14 @@ def test_what_the_original_calls_was_replaced(loop, monkeypatch, name):
     loop.run_until_complete(loop.shutdown_default_executor())
 
 
+def test_other_defaults_of_the_original(loop, monkeypatch):
+    monkeypatch.setattr(socket.getaddrinfo, "__defaults__", (socket.AF_UNSPEC, socket.SOCK_DGRAM, 0, 0))
+    for _ in range(2):
+        answer = loop.run_until_complete(loop.run_in_executor(None, socket.getaddrinfo, "127.0.0.1", 80))
+        assert [kind for _, kind, *_ in answer] == [socket.SOCK_DGRAM]
+    loop.run_until_complete(loop.shutdown_default_executor())
+
+
 def test_a_replaced_submit_sees_the_original(loop, monkeypatch):
     executor = ThreadPoolExecutor(1)
     loop.set_default_executor(executor)
