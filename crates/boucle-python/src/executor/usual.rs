@@ -55,6 +55,9 @@ fn look_everything_up(py: Python<'_>) -> PyResult<()> {
     let modules = py.import("sys")?.getattr("modules")?;
     if modules.contains("concurrent.futures.thread")? {
         KNOWN.set(py, if cfg!(Py_3_14) { None } else { look_up(py)? });
+        if let Some(known) = looked_up(py) {
+            soon::sets_state(known.set_state.object());
+        }
     }
     Ok(())
 }
@@ -80,7 +83,6 @@ fn look_up(py: Python<'_>) -> PyResult<Option<Known>> {
     ];
     let set_state = Function::of(set_state.make(py, []).map_err(|raised| raised.take(py))?);
     let Some(set_state) = set_state else { return Ok(None) };
-    soon::sets_state(set_state.object());
     Ok(Some(Known {
         executor: Unchanged::of(&threads, "ThreadPoolExecutor", ["submit", "_adjust_thread_count"])?,
         submit: class.getattr("submit")?.into(),
