@@ -87,6 +87,10 @@ REASONS = {
         concurrent.futures._base, "Future", OtherFuture
     ),
     "set_result of futures": replaced_in(concurrent.futures.Future, "set_result"),
+    "done of futures": replaced_in(concurrent.futures.Future, "done"),
+    "cancelled of futures": replaced_in(concurrent.futures.Future, "cancelled"),
+    "running of futures": replaced_in(concurrent.futures.Future, "running"),
+    "what result of futures calls": replaced_in(concurrent.futures.Future, "_Future__get_result"),
     "code of cancel": other_code(concurrent.futures.Future, "cancel"),
     "the module of futures": lambda loop, executor, monkeypatch: monkeypatch.setattr(
         thread, "_base", types.SimpleNamespace(**vars(concurrent.futures._base))

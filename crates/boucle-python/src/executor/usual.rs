@@ -102,14 +102,18 @@ fn look_up(py: Python<'_>) -> PyResult<Option<Known>> {
 }
 
 /// Methods of `concurrent.futures.Future` that are done natively.
-const OF_A_FUTURE: [&str; 10] = [
+const OF_A_FUTURE: [&str; 14] = [
+    "_Future__get_result",
     "__init__",
     "__repr__",
     "_invoke_callbacks",
     "add_done_callback",
     "cancel",
+    "cancelled",
+    "done",
     "exception",
     "result",
+    "running",
     "set_exception",
     "set_result",
     "set_running_or_notify_cancel",
