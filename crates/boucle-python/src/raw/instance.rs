@@ -175,7 +175,7 @@ impl<const N: usize> Places<N> {
 
 /// A function of Python code, and what it was made of.
 pub(crate) struct Function {
-    function: Owned,
+    object: Owned,
     code: Owned,
     /// The defaults of its arguments, and of those that are given by name.
     defaults: [Option<Owned>; 2],
@@ -191,7 +191,7 @@ impl Function {
             }
             made_of(&object).map(|part| NonNull::new(part).map(|part| Owned::from_borrowed(part)))
         };
-        Some(Self { function: object, code: code?, defaults: [defaults, by_name] })
+        Some(Self { object, code: code?, defaults: [defaults, by_name] })
     }
 
     /// The code that it had.
@@ -201,7 +201,7 @@ impl Function {
 
     /// The function.
     pub(crate) fn object(&self) -> &Owned {
-        &self.function
+        &self.object
     }
 
     /// Whether it has that code still, and those defaults.
@@ -209,7 +209,7 @@ impl Function {
     pub(crate) fn is_unchanged(&self) -> bool {
         let had = self.defaults.each_ref().map(|part| part.as_ref().map_or(ptr::null_mut(), Owned::as_ptr));
         // SAFETY: a function, which is alive.
-        unsafe { made_of(&self.function) == [self.code.as_ptr(), had[0], had[1]] }
+        unsafe { made_of(&self.object) == [self.code.as_ptr(), had[0], had[1]] }
     }
 }
 
