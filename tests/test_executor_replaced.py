@@ -60,6 +60,30 @@ def other_code(owner, name):
     return replace
 
 
+class Described:
+    """An attribute that is kept where it was."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __get__(self, instance, owner):
+        return vars(instance)[self.name] if instance else self
+
+    def __set__(self, instance, value):
+        vars(instance)[self.name] = value
+
+
+def described(owner, name):
+    return lambda loop, executor, monkeypatch: monkeypatch.setattr(owner, name, Described(name), raising=False)
+
+
+def finding(owner):
+    def find(self, name):
+        return object.__getattribute__(self, name)
+
+    return lambda loop, executor, monkeypatch: monkeypatch.setattr(owner, "__getattribute__", find)
+
+
 class OtherItem(thread._WorkItem):
     """An item of one's own."""
 
@@ -106,6 +130,26 @@ REASONS = {
         loop, "create_future", wrapped(loop.create_future)
     ),
     "acquire of semaphores": replaced_in(threading.Semaphore, "acquire"),
+    "acquire of the semaphore": lambda loop, executor, monkeypatch: monkeypatch.setattr(
+        executor._idle_semaphore, "acquire", wrapped(executor._idle_semaphore.acquire)
+    ),
+    "wait of conditions": replaced_in(threading.Condition, "wait"),
+    **{
+        f"{name} of {owner.__name__}": described(owner, name)
+        for owner, name in [
+            (ThreadPoolExecutor, "_shutdown"),
+            (ThreadPoolExecutor, "_work_queue"),
+            (threading.Semaphore, "_value"),
+            (threading.Condition, "_lock"),
+        ]
+    },
+    **{
+        f"how attributes of {owner.__name__} are found": finding(owner)
+        for owner in (ThreadPoolExecutor, threading.Semaphore, threading.Condition)
+    },
+    "defaults of acquire": lambda loop, executor, monkeypatch: monkeypatch.setattr(
+        threading.Semaphore.acquire, "__defaults__", tuple(list(threading.Semaphore.acquire.__defaults__))
+    ),
 }
 
 

@@ -18,6 +18,8 @@ pub(crate) struct Unchanged {
     class: Owned,
     /// Nothing where somebody had changed one before this module was imported.
     attributes: Option<Vec<Attribute>>,
+    /// Names that only its instances have.
+    absent: Vec<Owned>,
     /// The version of the class for which they were found as they were; 0 if they must be looked up.
     version: Cell<u32>,
 }
@@ -67,7 +69,14 @@ impl Unchanged {
         let class = module.getattr(class)?;
         let namespace = module.dict().into_any();
         let attributes = names.into_iter().map(|name| Attribute::of(&class, &namespace, name)).collect();
-        Ok(Self { class: class.into(), attributes, version: Cell::new(0) })
+        Ok(Self { class: class.into(), attributes, absent: Vec::new(), version: Cell::new(0) })
+    }
+
+    /// The same, and that the class itself has no attributes of these names, which its instances have: such an attribute would
+    /// be asked instead.
+    pub(crate) fn without<const N: usize>(mut self, py: Python<'_>, names: [&str; N]) -> Self {
+        self.absent.extend(names.map(|name| Owned::from(PyString::intern(py, name).into_any())));
+        self
     }
 
     /// The class.
@@ -92,10 +101,17 @@ impl Unchanged {
 
     #[cold]
     fn look(&self, py: Python<'_>, attributes: &[Attribute]) -> bool {
-        let holds = attributes.iter().all(|attribute| attribute.is_there(py, &self.class));
+        let holds = attributes.iter().all(|attribute| attribute.is_there(py, &self.class))
+            && self.absent.iter().all(|name| self.lacks(py, name));
         // The look-ups have given the class a version, if it can have one.
         self.version.set(if holds { version(&self.class) } else { 0 });
         holds
+    }
+
+    fn lacks(&self, py: Python<'_>, name: &Owned) -> bool {
+        let name = name.any(py).cast::<PyString>().map_err(PyErr::from);
+        let found = name.and_then(|name| self.class.any(py).hasattr(name));
+        found.map_err(|error| discard(py, error)).is_ok_and(|found| !found)
     }
 }
 
