@@ -148,7 +148,7 @@ REASONS = {
         for owner in (ThreadPoolExecutor, threading.Semaphore, threading.Condition)
     },
     "defaults of acquire": lambda loop, executor, monkeypatch: monkeypatch.setattr(
-        threading.Semaphore.acquire, "__defaults__", tuple(list(threading.Semaphore.acquire.__defaults__))
+        threading.Semaphore.acquire, "__defaults__", (*threading.Semaphore.acquire.__defaults__,)
     ),
 }
 
