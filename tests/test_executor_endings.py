@@ -205,6 +205,44 @@ def test_what_is_never_called_is_released(factory, executor):
     assert alive() is None
 
 
+def test_a_collection_that_lets_other_threads_run_meanwhile(own_loop, executor):
+    calling = False
+
+    class Meddler:
+        """Ends, in the midst of a call, only once what is in the queue was done and the loop has heard of it."""
+
+        def __init__(self, free):
+            self.itself, self.free = self, free
+
+        def __del__(self):
+            if calling:
+                self.free.set()
+                let_finish(executor)
+                heard = threading.Event()
+                own_loop.call_soon_threadsafe(heard.set)
+                heard.wait()
+
+    runner = threading.Thread(target=own_loop.run_forever)
+    runner.start()
+    thresholds = gc.get_threshold()
+    try:
+        for threshold in range(1, 40):
+            with occupied(executor) as free:
+                gc.collect()
+                Meddler(free)
+                gc.set_threshold(threshold)
+                calling = True
+                future = own_loop.run_in_executor(executor, int)
+                calling = False
+                gc.set_threshold(*thresholds)
+            asyncio.run_coroutine_threadsafe(asyncio.wait([future]), own_loop).result()
+            assert not future._callbacks
+    finally:
+        gc.set_threshold(*thresholds)
+        own_loop.call_soon_threadsafe(own_loop.stop)
+        runner.join()
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_many_calls_cancellations_and_a_shutdown(factory, seed):
     chance = random.Random(seed)

@@ -60,6 +60,30 @@ def other_code(owner, name):
     return replace
 
 
+class Described:
+    """An attribute that is kept where it was."""
+
+    def __init__(self, name):
+        self.name = name
+
+    def __get__(self, instance, owner):
+        return vars(instance)[self.name] if instance else self
+
+    def __set__(self, instance, value):
+        vars(instance)[self.name] = value
+
+
+def described(owner, name):
+    return lambda loop, executor, monkeypatch: monkeypatch.setattr(owner, name, Described(name), raising=False)
+
+
+def finding(owner):
+    def find(self, name):
+        return object.__getattribute__(self, name)
+
+    return lambda loop, executor, monkeypatch: monkeypatch.setattr(owner, "__getattribute__", find)
+
+
 class OtherItem(thread._WorkItem):
     """An item of one's own."""
 
@@ -87,6 +111,10 @@ REASONS = {
         concurrent.futures._base, "Future", OtherFuture
     ),
     "set_result of futures": replaced_in(concurrent.futures.Future, "set_result"),
+    "done of futures": replaced_in(concurrent.futures.Future, "done"),
+    "cancelled of futures": replaced_in(concurrent.futures.Future, "cancelled"),
+    "running of futures": replaced_in(concurrent.futures.Future, "running"),
+    "what result of futures calls": replaced_in(concurrent.futures.Future, "_Future__get_result"),
     "code of cancel": other_code(concurrent.futures.Future, "cancel"),
     "the module of futures": lambda loop, executor, monkeypatch: monkeypatch.setattr(
         thread, "_base", types.SimpleNamespace(**vars(concurrent.futures._base))
@@ -102,6 +130,26 @@ REASONS = {
         loop, "create_future", wrapped(loop.create_future)
     ),
     "acquire of semaphores": replaced_in(threading.Semaphore, "acquire"),
+    "acquire of the semaphore": lambda loop, executor, monkeypatch: monkeypatch.setattr(
+        executor._idle_semaphore, "acquire", wrapped(executor._idle_semaphore.acquire)
+    ),
+    "wait of conditions": replaced_in(threading.Condition, "wait"),
+    **{
+        f"{name} of {owner.__name__}": described(owner, name)
+        for owner, name in [
+            (ThreadPoolExecutor, "_shutdown"),
+            (ThreadPoolExecutor, "_work_queue"),
+            (threading.Semaphore, "_value"),
+            (threading.Condition, "_lock"),
+        ]
+    },
+    **{
+        f"how attributes of {owner.__name__} are found": finding(owner)
+        for owner in (ThreadPoolExecutor, threading.Semaphore, threading.Condition)
+    },
+    "defaults of acquire": lambda loop, executor, monkeypatch: monkeypatch.setattr(
+        threading.Semaphore.acquire, "__defaults__", (*threading.Semaphore.acquire.__defaults__,)
+    ),
 }
 
 
@@ -158,20 +206,32 @@ def test_a_loop_of_a_class_with_questions_of_its_own(executor, name):
     loop.close()
 
 
+@pytest.mark.parametrize("says", ["its own name", "the name of the original"])
 @pytest.mark.parametrize("kind", ["a function", "an object"])
-@pytest.mark.parametrize("name", ["ThreadPoolExecutor.submit", "Future.set_result"])
-def test_what_was_replaced_before_the_import_sees_each_call(name, kind):
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        ("concurrent.futures:ThreadPoolExecutor", "submit"),
+        ("concurrent.futures:Future", "set_result"),
+        ("asyncio.futures", "wrap_future"),
+        ("asyncio.futures", "_copy_future_state"),
+    ],
+)
+def test_what_was_replaced_before_the_import_sees_each_call(owner, name, kind, says):
     program = f"""
-import concurrent.futures
-owner, name = concurrent.futures.{name.partition(".")[0]}, {name.partition(".")[2]!r}
-original = getattr(owner, name)
-def other(self, *args, **options):
+import functools, pkgutil
+owner = pkgutil.resolve_name({owner!r})
+original = owner.{name}
+def seeing(*args, **options):
     print("seen")
-    return original(self, *args, **options)
+    return original(*args, **options)
 class Wrapper:
+    def __call__(self, *args, **options):
+        return seeing(*args, **options)
     def __get__(self, instance, owner):
-        return self if instance is None else other.__get__(instance, owner)
-setattr(owner, name, other if {kind!r} == "a function" else Wrapper())
+        return self if instance is None else seeing.__get__(instance, owner)
+other = seeing if {kind!r} == "a function" else Wrapper()
+owner.{name} = other if {says!r} == "its own name" else functools.update_wrapper(other, original)
 import asyncio, boucle
 async def main():
     for _ in range(3):

@@ -8,13 +8,13 @@ from conftest import FailureError
 
 @contextlib.contextmanager
 def occupied(executor):
-    """The only thread of an executor is busy."""
+    """The only thread of an executor is busy, until the event that this gives is set."""
     free = threading.Event()
     began = threading.Event()
     executor.submit(lambda: (began.set(), free.wait()))
     began.wait()
     try:
-        yield
+        yield free
     finally:
         free.set()
 

@@ -11,12 +11,13 @@ call of a class for each. Where nobody has changed it, a function that looks the
 import _socket
 import asyncio
 import socket
+import types
 
 from . import _boucle
 
 _getaddrinfo = socket.getaddrinfo
 # Somebody may have put a function in its place before this module was imported.
-_is_original = getattr(_getaddrinfo, "__globals__", None) is vars(socket)
+_is_original = type(_getaddrinfo) is types.FunctionType and _getaddrinfo.__globals__ is vars(socket)
 
 _FAMILIES = {int(family): family for family in socket.AddressFamily}
 _KINDS = {int(kind): kind for kind in socket.SocketKind}

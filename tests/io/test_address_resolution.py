@@ -82,6 +82,26 @@ def test_a_kind_of_socket_that_python_does_not_know_stays_a_number(loop, monkeyp
     loop.run_until_complete(loop.shutdown_default_executor())
 
 
+def test_what_wraps_what_the_original_calls_before_the_import():
+    program = """
+import asyncio, functools, socket
+original = socket._intenum_converter
+@functools.wraps(original)
+def other(*args):
+    print("seen")
+    return original(*args)
+socket._intenum_converter = other
+import boucle
+async def main():
+    loop = asyncio.get_running_loop()
+    for _ in range(2):
+        assert len(await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM, flags=socket.AI_CANONNAME)) == 1
+boucle.run(main())
+"""
+    finished = run_python("-c", program, PYTHONPATH=str(Path(boucle.__file__).parent.parent))
+    assert finished.stdout == "seen\n" * 4, finished.stderr
+
+
 @pytest.mark.parametrize("name", ["AddressFamily", "SocketKind", "_intenum_converter"])
 def test_what_the_original_calls_was_replaced(loop, monkeypatch, name):
     original = getattr(socket, name)
@@ -96,6 +116,14 @@ def test_what_the_original_calls_was_replaced(loop, monkeypatch, name):
         loop.run_until_complete(loop.getaddrinfo("localhost", 80))
         assert called
         called.clear()
+    loop.run_until_complete(loop.shutdown_default_executor())
+
+
+def test_other_defaults_of_the_original(loop, monkeypatch):
+    monkeypatch.setattr(socket.getaddrinfo, "__defaults__", (socket.AF_UNSPEC, socket.SOCK_DGRAM, 0, 0))
+    for _ in range(2):
+        answer = loop.run_until_complete(loop.run_in_executor(None, socket.getaddrinfo, "127.0.0.1", 80))
+        assert [kind for _, kind, *_ in answer] == [socket.SOCK_DGRAM]
     loop.run_until_complete(loop.shutdown_default_executor())
 
 
@@ -146,14 +174,23 @@ def test_a_function_in_the_place_of_the_original_is_asked_in_a_thread(loop, aske
     loop.run_until_complete(loop.shutdown_default_executor())
 
 
-def test_a_function_put_there_before_the_import_is_asked_in_a_thread_too():
-    program = """
-import asyncio, socket, threading
+@pytest.mark.parametrize("kind", ["a function", "a function that wraps", "an object that wraps"])
+def test_a_function_put_there_before_the_import_is_asked_in_a_thread_too(kind):
+    program = f"""
+import asyncio, functools, socket, threading
 original = socket.getaddrinfo
 def ask(*args):
     print(threading.current_thread() is threading.main_thread())
     return original(*args)
-socket.getaddrinfo = ask
+class Proxy:
+    def __call__(self, *args):
+        return ask(*args)
+    def __getattr__(self, name):
+        return getattr(original, name)
+if {kind!r} == "an object that wraps":
+    socket.getaddrinfo = Proxy()
+else:
+    socket.getaddrinfo = ask if {kind!r} == "a function" else functools.update_wrapper(ask, original)
 import boucle
 boucle.run(asyncio.sleep(0))
 loop = boucle.new_event_loop()

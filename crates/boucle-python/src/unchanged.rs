@@ -6,11 +6,9 @@
 
 use std::cell::Cell;
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyCFunction, PyDict, PyString, PyType};
 
-use crate::imports;
 use crate::raw::Owned;
 use crate::raw::guard::discard;
 use crate::raw::instance::{Function, version};
@@ -20,6 +18,8 @@ pub(crate) struct Unchanged {
     class: Owned,
     /// Nothing where somebody had changed one before this module was imported.
     attributes: Option<Vec<Attribute>>,
+    /// Names that only its instances have.
+    absent: Vec<Owned>,
     /// The version of the class for which they were found as they were; 0 if they must be looked up.
     version: Cell<u32>,
 }
@@ -69,7 +69,14 @@ impl Unchanged {
         let class = module.getattr(class)?;
         let namespace = module.dict().into_any();
         let attributes = names.into_iter().map(|name| Attribute::of(&class, &namespace, name)).collect();
-        Ok(Self { class: class.into(), attributes, version: Cell::new(0) })
+        Ok(Self { class: class.into(), attributes, absent: Vec::new(), version: Cell::new(0) })
+    }
+
+    /// The same, and that the class itself has no attributes of these names, which its instances have: such an attribute would
+    /// be asked instead.
+    pub(crate) fn without<const N: usize>(mut self, py: Python<'_>, names: [&str; N]) -> Self {
+        self.absent.extend(names.map(|name| Owned::from(PyString::intern(py, name).into_any())));
+        self
     }
 
     /// The class.
@@ -94,11 +101,38 @@ impl Unchanged {
 
     #[cold]
     fn look(&self, py: Python<'_>, attributes: &[Attribute]) -> bool {
-        let holds = attributes.iter().all(|attribute| attribute.is_there(py, &self.class));
+        let holds = attributes.iter().all(|attribute| attribute.is_there(py, &self.class))
+            && self.absent.iter().all(|name| self.lacks(py, name));
         // The look-ups have given the class a version, if it can have one.
         self.version.set(if holds { version(&self.class) } else { 0 });
         holds
     }
+
+    fn lacks(&self, py: Python<'_>, name: &Owned) -> bool {
+        let name = name.any(py).cast::<PyString>().map_err(PyErr::from);
+        let found = name.and_then(|name| self.class.any(py).hasattr(name));
+        found.map_err(|error| discard(py, error)).is_ok_and(|found| !found)
+    }
+}
+
+/// Whether an object is a function or a class that one of the modules `homes` makes, a module or a function of C. What wraps
+/// a function may say that it is of the same module: which names it uses it cannot say.
+fn is_made_in(object: &Bound<'_, PyAny>, is_function: bool, homes: &[&str]) -> PyResult<bool> {
+    let py = object.py();
+    if is_function {
+        let namespace = object.getattr("__globals__")?;
+        for home in homes {
+            if py.import(*home)?.dict().is(&namespace) {
+                return Ok(true);
+            }
+        }
+        return Ok(false);
+    }
+    if object.is_instance_of::<PyType>() {
+        let home: String = object.getattr("__module__")?.extract()?;
+        return Ok(homes.contains(&&*home));
+    }
+    Ok(object.is_exact_instance_of::<PyModule>() || object.is_exact_instance_of::<PyCFunction>())
 }
 
 /// Names in a module, and what they meant.
@@ -109,19 +143,17 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// Notes what names in a module mean. Its functions and classes are made in one of the modules `homes`.
+    /// Notes what names in a module mean: modules, and functions and classes that are made in one of the modules `homes`.
     pub(crate) fn of<const N: usize>(module: &Bound<'_, PyModule>, homes: &[&str], names: [&str; N]) -> PyResult<Self> {
         let py = module.py();
         let mut meanings = Some(Vec::with_capacity(N));
         for name in names {
             let name = PyString::intern(py, name);
             let value = module.getattr(&name)?;
-            if let Some(home) = imports::attribute(&value, intern!(py, "__module__"))?
-                && !homes.contains(&&*home.extract::<String>()?)
-            {
+            let function = Function::of(value.clone().into());
+            if !is_made_in(&value, function.is_some(), homes)? {
                 meanings = None;
             }
-            let function = Function::of(value.clone().into());
             if let Some(meanings) = &mut meanings {
                 meanings.push(Attribute { name: name.into_any().into(), value: value.into(), function });
             }

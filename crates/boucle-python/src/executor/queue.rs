@@ -10,6 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySet, PyString};
 
+use super::usual::is_bound;
 use crate::raw::instance::Places;
 use crate::raw::{Owned, Result, vector};
 use crate::unchanged::Unchanged;
@@ -18,6 +19,8 @@ use crate::unchanged::Unchanged;
 pub(super) struct Queues {
     executors: Places<7>,
     semaphore: Unchanged,
+    /// `Semaphore.acquire`.
+    acquires: Owned,
     condition: Unchanged,
     of_semaphore: Places<2>,
     of_condition: Places<1>,
@@ -26,6 +29,14 @@ pub(super) struct Queues {
     /// The names in the executor's module.
     namespace: Owned,
 }
+
+/// Attributes of executors, in the order of the places below.
+pub(super) const OF_AN_EXECUTOR: [&str; 7] =
+    ["_shutdown_lock", "_broken", "_shutdown", "_work_queue", "_idle_semaphore", "_threads", "_max_workers"];
+
+const OF_A_SEMAPHORE: [&str; 2] = ["_cond", "_value"];
+
+const OF_A_CONDITION: [&str; 1] = ["_lock"];
 
 const LOCK: usize = 0;
 const BROKEN: usize = 1;
@@ -39,14 +50,16 @@ impl Queues {
     /// Looks everything up. `module` is the executor's.
     pub(super) fn look_up(py: Python<'_>, module: &Bound<'_, PyModule>) -> PyResult<Self> {
         let threading = py.import("threading")?;
-        let names =
-            ["_shutdown_lock", "_broken", "_shutdown", "_work_queue", "_idle_semaphore", "_threads", "_max_workers"];
+        let semaphore = threading.getattr("Semaphore")?;
+        let of_semaphores = ["acquire", "release", "__setattr__", "__getattribute__"];
+        let of_conditions = ["__enter__", "__exit__", "wait", "__getattribute__"];
         Ok(Self {
-            executors: Places::of(py, &module.getattr("ThreadPoolExecutor")?, names)?,
-            semaphore: Unchanged::of(&threading, "Semaphore", ["acquire", "release", "__setattr__"])?,
-            condition: Unchanged::of(&threading, "Condition", ["__enter__", "__exit__"])?,
-            of_semaphore: Places::of(py, &threading.getattr("Semaphore")?, ["_cond", "_value"])?,
-            of_condition: Places::of(py, &threading.getattr("Condition")?, ["_lock"])?,
+            executors: Places::of(py, &module.getattr("ThreadPoolExecutor")?, OF_AN_EXECUTOR)?,
+            semaphore: Unchanged::of(&threading, "Semaphore", of_semaphores)?.without(py, OF_A_SEMAPHORE),
+            acquires: semaphore.getattr("acquire")?.into(),
+            condition: Unchanged::of(&threading, "Condition", of_conditions)?.without(py, OF_A_CONDITION),
+            of_semaphore: Places::of(py, &semaphore, OF_A_SEMAPHORE)?,
+            of_condition: Places::of(py, &threading.getattr("Condition")?, OF_A_CONDITION)?,
             lock: py.import("_thread")?.getattr("LockType")?.into(),
             queue: py.import("_queue")?.getattr("SimpleQueue")?.into(),
             namespace: module.dict().into_any().into(),
@@ -56,9 +69,15 @@ impl Queues {
     /// Puts an item into the queue of an executor. Whether that was done.
     pub(super) fn put(&self, py: Python<'_>, executor: &Owned, item: &Owned) -> Result<bool> {
         let of = |place| self.executors.get(py, executor, place);
-        let queue = of(QUEUE)?;
         let idle = of(IDLE)?;
-        if queue.type_ptr().cast() != self.queue.as_ptr() || !self.semaphore.is_class_of(py, &idle) {
+        // Making a bound method may collect garbage, so that is first.
+        if !self.semaphore.is_class_of(py, &idle)
+            || !is_bound(&idle.any(py).getattr(intern!(py, "acquire"))?.into(), &self.acquires)
+        {
+            return Ok(false);
+        }
+        let queue = of(QUEUE)?;
+        if queue.type_ptr().cast() != self.queue.as_ptr() {
             return Ok(false);
         }
         let condition = self.of_semaphore.get(py, &idle, 0)?;

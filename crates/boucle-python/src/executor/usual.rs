@@ -7,7 +7,7 @@
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::queue::Queues;
+use super::queue::{self, Queues};
 use crate::future::soon;
 use crate::loop_core::{LoopCore, tasks};
 use crate::raw::call::{bound_method, builtin_address, class_version};
@@ -55,6 +55,9 @@ fn look_everything_up(py: Python<'_>) -> PyResult<()> {
     let modules = py.import("sys")?.getattr("modules")?;
     if modules.contains("concurrent.futures.thread")? {
         KNOWN.set(py, if cfg!(Py_3_14) { None } else { look_up(py)? });
+        if let Some(known) = looked_up(py) {
+            soon::sets_state(known.set_state.object());
+        }
     }
     Ok(())
 }
@@ -80,9 +83,13 @@ fn look_up(py: Python<'_>) -> PyResult<Option<Known>> {
     ];
     let set_state = Function::of(set_state.make(py, []).map_err(|raised| raised.take(py))?);
     let Some(set_state) = set_state else { return Ok(None) };
-    soon::sets_state(set_state.object());
     Ok(Some(Known {
-        executor: Unchanged::of(&threads, "ThreadPoolExecutor", ["submit", "_adjust_thread_count"])?,
+        executor: Unchanged::of(
+            &threads,
+            "ThreadPoolExecutor",
+            ["submit", "_adjust_thread_count", "__getattribute__"],
+        )?
+        .without(py, queue::OF_AN_EXECUTOR),
         submit: class.getattr("submit")?.into(),
         adjusts: class.getattr("_adjust_thread_count")?.into(),
         item: Unchanged::of(&threads, "_WorkItem", ["__init__", "run"])?,
@@ -100,14 +107,18 @@ fn look_up(py: Python<'_>) -> PyResult<Option<Known>> {
 }
 
 /// Methods of `concurrent.futures.Future` that are done natively.
-const OF_A_FUTURE: [&str; 10] = [
+const OF_A_FUTURE: [&str; 14] = [
+    "_Future__get_result",
     "__init__",
     "__repr__",
     "_invoke_callbacks",
     "add_done_callback",
     "cancel",
+    "cancelled",
+    "done",
     "exception",
     "result",
+    "running",
     "set_exception",
     "set_result",
     "set_running_or_notify_cancel",
@@ -145,7 +156,7 @@ fn look(py: Python<'_>, core: This<'_, LoopCore>, known: &Known) -> bool {
 }
 
 /// Whether a bound method is that of a function.
-fn is_bound(method: &Owned, function: &Owned) -> bool {
+pub(super) fn is_bound(method: &Owned, function: &Owned) -> bool {
     bound_method(method).is_some_and(|(bound, _)| bound.as_ptr() == function.as_ptr())
 }
 

@@ -62,7 +62,7 @@ fn overwrite(bytes: &Owned, content: &[u8]) -> bool {
     // interpreter's own objects, which have more references. The hash that it may have noted is forgotten.
     unsafe {
         std::ptr::copy_nonoverlapping(content.as_ptr(), (&raw mut (*object).ob_sval).cast(), content.len());
-        #[expect(deprecated, reason = "the field is there, and nobody else can reset it")]
+        #[cfg_attr(Py_3_11, expect(deprecated, reason = "the field is there, and nobody else can reset it"))]
         (&raw mut (*object).ob_shash).write(-1);
     }
     true

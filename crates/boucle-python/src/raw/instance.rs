@@ -173,23 +173,25 @@ impl<const N: usize> Places<N> {
     }
 }
 
-/// A function of Python code, and the code that it had.
+/// A function of Python code, and what it was made of.
 pub(crate) struct Function {
-    function: Owned,
+    object: Owned,
     code: Owned,
+    /// The defaults of its arguments, and of those that are given by name.
+    defaults: [Option<Owned>; 2],
 }
 
 impl Function {
     /// The function; nothing where the object is none.
     pub(crate) fn of(object: Owned) -> Option<Self> {
-        // SAFETY: the object is alive; the code of a function is borrowed from it.
-        let code = unsafe {
+        // SAFETY: the object is alive; what a function has is borrowed from it, and alive or null.
+        let [code, defaults, by_name] = unsafe {
             if ffi::PyFunction_Check(object.as_ptr()) == 0 {
                 return None;
             }
-            NonNull::new(ffi::PyFunction_GetCode(object.as_ptr())).map(|code| Owned::from_borrowed(code))
+            made_of(&object).map(|part| NonNull::new(part).map(|part| Owned::from_borrowed(part)))
         };
-        Some(Self { function: object, code: code? })
+        Some(Self { object, code: code?, defaults: [defaults, by_name] })
     }
 
     /// The code that it had.
@@ -199,13 +201,26 @@ impl Function {
 
     /// The function.
     pub(crate) fn object(&self) -> &Owned {
-        &self.function
+        &self.object
     }
 
-    /// Whether it has that code still.
+    /// Whether it has that code still, and those defaults.
     #[inline]
     pub(crate) fn is_unchanged(&self) -> bool {
+        let had = self.defaults.each_ref().map(|part| part.as_ref().map_or(ptr::null_mut(), Owned::as_ptr));
         // SAFETY: a function, which is alive.
-        unsafe { ffi::PyFunction_GetCode(self.function.as_ptr()) == self.code.as_ptr() }
+        unsafe { made_of(&self.object) == [self.code.as_ptr(), had[0], had[1]] }
     }
+}
+
+/// The code of a function, its defaults and those of arguments that are given by name; null where it has none.
+///
+/// # Safety
+///
+/// The object is a function.
+#[inline]
+unsafe fn made_of(function: &Owned) -> [*mut ffi::PyObject; 3] {
+    // SAFETY: by this function's contract it has this layout.
+    let function = unsafe { &*function.as_ptr().cast::<ffi::PyFunctionObject>() };
+    [function.func_code, function.func_defaults, function.func_kwdefaults]
 }
