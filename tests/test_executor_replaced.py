@@ -11,7 +11,9 @@ import pytest
 
 import boucle
 from conftest import run_python
-from work_in_threads import is_native, let_finish, occupied, wrapped
+from work_in_threads import HAS_NATIVE, is_native, let_finish, occupied, wrapped
+
+pytestmark = pytest.mark.skipif(not HAS_NATIVE, reason="from 3.14 on asyncio's own way is taken always")
 
 
 def fallback(replace):

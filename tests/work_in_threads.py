@@ -1,9 +1,14 @@
 """Calls in the only thread of an executor: when they run, and which way they have taken to it."""
 
 import contextlib
+import sys
 import threading
 
 from conftest import FailureError
+
+
+HAS_NATIVE = sys.version_info < (3, 14)
+"""Whether calls can be native. From 3.14 on asyncio's own way is taken."""
 
 
 @contextlib.contextmanager
