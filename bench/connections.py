@@ -116,8 +116,10 @@ def name_lookup(loop, operations, stopwatch):
 
 @workload("1 MB of 100 by sendfile", 100, section="process", unit="µs", needs=frozenset({"sendfile"}))
 def sendfile(loop, operations, stopwatch):
-    """From a file to a TCP connection, whose other end a thread reads: its CPU is in the figure. The file is written before:
-    whoever sends a hole makes the kernel find a page for each piece of it, which costs several times as much as to send it.
+    """From a file to a TCP connection, whose other end a thread reads: its CPU is in the figure.
+
+    The file is written before: whoever sends a hole makes the kernel find a page for each piece of it, which costs
+    several times as much as to send it.
     """
     size = operations * MEGABYTE
 

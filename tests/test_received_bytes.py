@@ -1,4 +1,4 @@
-"""What a protocol receives are bytes like all others: nobody can tell that their memory may have held a message before."""
+"""What a protocol receives are bytes like all others: nobody can tell that their memory held others before."""
 
 import asyncio
 import os

@@ -431,8 +431,9 @@ def test_an_idle_loop_has_an_idle_watchdog(reports):
         await asyncio.sleep(1)
         return switches() - before
 
-    # It was told that the sleep before is over, looked, and slept again.
-    assert boucle.run(main()) <= 2
+    # It was told that the sleep before is over, looked, and slept again; a busy machine may add a wait for a lock. One
+    # that looked for as long as the loop is idle would do so twenty times.
+    assert boucle.run(main()) <= 5
 
 
 def test_a_step_that_begins_while_the_watchdog_sleeps_is_seen(reports):

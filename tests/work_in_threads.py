@@ -6,7 +6,6 @@ import threading
 
 from conftest import FailureError
 
-
 HAS_NATIVE = sys.version_info < (3, 14)
 """Whether calls can be native. From 3.14 on asyncio's own way is taken."""
 

@@ -363,7 +363,7 @@ def test_what_was_left_of_a_closed_descriptor_goes_when_a_connection_has_its_num
 
 
 def test_a_connection_that_is_given_up_leaves_the_descriptor_that_has_its_number_alone(own_loop):
-    """Its socket was closed behind its back, and another connection got the number. (On asyncio that one never connects.)"""
+    """Its socket was closed behind its back, and another connection got the number. On asyncio that never connects."""
     loop = own_loop
     received = []
 
