@@ -77,7 +77,8 @@ pub(crate) enum Manner {
     /// Only for the edge of writing that says how a connection has ended which was begun. Whoever takes the descriptor over
     /// asks in another manner.
     Outcome,
-    /// The same as `Edges`, and once something had to wait, for edges of writing for good. TCP tells of them only after it has refused.
+    /// The same as `Edges`, and once something had to wait, for edges of writing for good. TCP tells of them only after it has
+    /// refused.
     LastingEdges,
 }
 

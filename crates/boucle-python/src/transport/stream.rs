@@ -216,12 +216,13 @@ pub(crate) fn make_of(py: Python<'_>, core: This<'_, LoopCore>, parts: Parts) ->
         socket::set_no_delay(fd).map_err(|error| to_py_err(&error))?;
     }
     let manner = if family == socket::UNIX { Manner::Edges } else { Manner::LastingEdges };
-    let watcher = match watcher {
-        Some(watcher) => watcher,
-        None => Watcher::make(py, this, fd, manner)?,
-    };
-    drop(this.watcher.replace(Some(watcher)));
-    this.watcher.with(|watcher| watcher.pass_on(this, manner));
+    match watcher {
+        Some(watcher) => {
+            drop(this.watcher.replace(Some(watcher)));
+            this.watcher.with(|watcher| watcher.pass_on(this, manner));
+        }
+        None => drop(this.watcher.replace(Some(Watcher::make(py, this, fd, manner)?))),
+    }
     drop(this.core.replace(Some(core.to_owned())));
     for (cell, content) in [(&this.socket, Some(sock)), (&this.context, Some(context)), (&this.server, server)] {
         drop(cell.replace(content));

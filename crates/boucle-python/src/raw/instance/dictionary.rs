@@ -20,7 +20,6 @@ impl<const N: usize> Layout<N> {
     /// The attributes of an instance of exactly the class; nothing where they are elsewhere. `names` are those of the layout.
     #[expect(clippy::unused_self, reason = "the layout of later versions has places")]
     #[inline]
-    #[expect(clippy::unused_self, reason = "the layout of newer Pythons is asked")]
     pub(crate) fn view<'a>(self, _: Python<'_>, object: &Owned, names: &'a [Owned; N]) -> Option<View<'a, N>> {
         // SAFETY: the object is alive. What is returned is a reference of ours, or null with an exception.
         let dictionary = unsafe {
