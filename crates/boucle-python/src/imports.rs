@@ -8,7 +8,7 @@ use crate::raw::call::raise;
 use crate::raw::guard::discard;
 use crate::raw::instance::{Ask, Function, Member, Places};
 use crate::raw::{GilOnce, Owned, Raised};
-use crate::unchanged::Unchanged;
+use crate::unchanged::{self, Unchanged};
 use crate::weak::WeakContainer;
 
 /// Objects that the native code uses.
@@ -85,7 +85,7 @@ pub(crate) struct Imports {
     pub(crate) transport_socket: Unchanged,
     /// What sets a waiter's result, unless it was cancelled.
     pub(crate) set_result_unless_cancelled: Owned,
-    /// The same, with its code, where it is a function of Python code.
+    /// The same, with its code, where it is asyncio's own.
     pub(crate) setting_result: Option<Function>,
     /// Whether `writelines` of this version of asyncio may pause the protocol: it forgets to in some.
     pub(crate) writelines_pauses: bool,
@@ -142,6 +142,8 @@ pub(crate) struct Imports {
     pub(crate) accept_connection2: Owned,
     /// The code of the latter.
     pub(crate) accepting_code: Option<Owned>,
+    /// Whether both are asyncio's own.
+    pub(crate) accepting: Unchanged,
     /// How `socket.socket` accepts.
     pub(crate) accepting_socket: Unchanged,
     /// How `socket.socket` is made, and made not to block, and how it closes.
@@ -216,7 +218,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         buffered_protocol: asyncio.getattr("BufferedProtocol")?.into(),
         transport_socket: Unchanged::of(&py.import("asyncio.trsock")?, "TransportSocket", ["__new__", "__init__"])?,
         set_result_unless_cancelled: py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into(),
-        setting_result: Function::of(py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into()),
+        setting_result: unchanged::function_of(&py.import("asyncio.futures")?, "_set_result_unless_cancelled")?,
         writelines_tries: !called.iter().any(|name| name == "write"),
         writelines_pauses: called.iter().any(|name| name == "_maybe_pause_protocol" || name == "write"),
         forgotten_detaches: names_in(&stream_transport.getattr("__del__")?)?.contains(&"_detach".to_owned()),
@@ -250,6 +252,11 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         accept_connection2: selecting.getattr("_accept_connection2")?.into(),
         accepting_code: Function::of(selecting.getattr("_accept_connection2")?.into())
             .map(|function| function.code().clone()),
+        accepting: Unchanged::of(
+            &selector_events,
+            "BaseSelectorEventLoop",
+            ["_accept_connection", "_accept_connection2"],
+        )?,
         accepting_socket: Unchanged::of(&socket, "socket", ["accept", "setblocking"])?,
         making_socket: Unchanged::of(&socket, "socket", ["__new__", "__init__", "setblocking"])?,
         closing_socket: Unchanged::of(&socket, "socket", ["close", "_real_close"])?,

@@ -3,6 +3,9 @@
 //!
 //! A class says when it changes, by the version that the interpreter gives it, so its functions are looked up once. A module
 //! does not, and is asked each time.
+//!
+//! Whoever imports this module may have replaced them before: what is found is taken for the original only if the module made
+//! it that it is looked for in.
 
 use std::cell::Cell;
 
@@ -133,6 +136,14 @@ fn is_made_in(object: &Bound<'_, PyAny>, is_function: bool, homes: &[&str]) -> P
         return Ok(homes.contains(&&*home));
     }
     Ok(object.is_exact_instance_of::<PyModule>() || object.is_exact_instance_of::<PyCFunction>())
+}
+
+/// A function of Python code that a module makes; nothing where somebody has put something else in its place.
+pub(crate) fn function_of(module: &Bound<'_, PyModule>, name: &str) -> PyResult<Option<Function>> {
+    let object = module.getattr(name)?;
+    let function = Function::of(object.clone().into());
+    let is_own = is_made_in(&object, function.is_some(), &[&module.name()?.to_string()])?;
+    Ok(function.filter(|_| is_own))
 }
 
 /// Names in a module, and what they meant.

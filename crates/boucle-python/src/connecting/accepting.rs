@@ -62,7 +62,8 @@ fn usual_listener(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> R
         return Ok(None);
     };
     let constants = imports::get(py);
-    if !makes_sockets_of(py, &constants.accepting_socket)?
+    if !constants.accepting.holds(py)
+        || !makes_sockets_of(py, &constants.accepting_socket)?
         || !constants.accepting_socket.is_class_of(py, &listener)
         || !plain::never_blocks(py, &listener)?
     {

@@ -19,7 +19,7 @@ use crate::raw::guard::discard;
 use crate::raw::instance::Function;
 use crate::raw::{Args, GilOnce, ObjectCell, Owned, Result, This, method};
 use crate::settings;
-use crate::unchanged::Unchanged;
+use crate::unchanged::{self, Unchanged};
 
 /// Methods of ours that the steps do without.
 const OWN: [&str; 7] = [
@@ -88,7 +88,7 @@ pub(super) fn initialise(py: Python<'_>, class: &Owned) -> Result<()> {
         namespace: module.dict().into_any().into(),
         socket_namespace: socket.dict().into_any().into(),
         socket_module: socket.clone().into_any().into(),
-        address_of: Function::of(module.getattr("_ipaddr_info")?.into()),
+        address_of: unchanged::function_of(&module, "_ipaddr_info")?,
         names: Names {
             resolve: ["address", "family", "type", "proto", "flags", "loop"].map(|name| interned(py, name)),
             connect: ["exceptions", "addr_info", "local_addr_infos"].map(|name| interned(py, name)),
@@ -170,7 +170,7 @@ fn answer(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Op
     }
     let is_plain_protocol = protocol
         .is_none_or(|protocol| protocol.to_owned().small_int().is_some_and(|number| [0, 6, 17].contains(&number)));
-    if !is_plain_protocol || !resolves_as_written(py, known)? {
+    if !is_plain_protocol || !resolves_as_written(py)? {
         return Ok(None);
     }
     let address = address.any(py);
@@ -201,7 +201,8 @@ fn answer(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Op
 }
 
 /// Whether asyncio's module takes a numeric host apart by what it took it apart by.
-pub(super) fn resolves_as_written(py: Python<'_>, known: &Known) -> Result<bool> {
+pub(crate) fn resolves_as_written(py: Python<'_>) -> Result<bool> {
+    let known = KNOWN.get(py);
     let Some(address_of) = known.address_of.as_ref().filter(|function| function.is_unchanged()) else {
         return Ok(false);
     };
