@@ -1,4 +1,4 @@
-"""Functions of asyncio's that a program has replaced before it imported boucle: each is called as often as on asyncio."""
+"""Functions of asyncio's that a program has replaced before boucle was imported: called as often as on asyncio."""
 
 from pathlib import Path
 
@@ -69,10 +69,11 @@ assert found == expected, (found, expected)
 KINDS = ["a function", "a wrapper", "an object"]
 
 
-def succeeds(program):
+def printed(program):
     finished = run_python("-c", program, PYTHONPATH=str(Path(boucle.__file__).parent.parent))
     assert finished.returncode == 0, finished.stderr
     assert not finished.stderr
+    return finished.stdout
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -93,7 +94,7 @@ def succeeds(program):
     ],
 )
 def test_each_call_is_seen(owner, name, kind):
-    succeeds(f"{REPLACES}\nreplace({owner!r}, {name!r}, {kind!r})\n{USES}{COMPARES}")
+    printed(f"{REPLACES}\nreplace({owner!r}, {name!r}, {kind!r})\n{USES}{COMPARES}")
 
 
 OWN_STREAMS = """
@@ -104,6 +105,51 @@ assert calls_on(loop, boucle) == ["connection_made"] * 6
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_protocol_of_boucles_own_streams_is_told_by_what_was_put_there(kind):
-    succeeds(
+    printed(
         f'{REPLACES}\nreplace("asyncio.streams:StreamReaderProtocol", "connection_made", {kind!r})\n{USES}{OWN_STREAMS}'
     )
+
+
+ASKED_FOR_THE_VERSION = [
+    ("asyncio.selector_events:_SelectorSocketTransport", "writelines"),
+    ("asyncio.selector_events:_SelectorSocketTransport", "__del__"),
+    ("asyncio.selector_events:_SelectorSocketTransport", "_write_send"),
+    ("asyncio.selector_events:BaseSelectorEventLoop", "_accept_connection"),
+    ("asyncio.base_events:BaseEventLoop", "_create_connection_transport"),
+    ("asyncio.base_events:BaseEventLoop", "start_tls"),
+    ("asyncio.base_events:BaseEventLoop", "_sendfile_fallback"),
+    ("asyncio.sslproto:SSLProtocol", "_is_transport_closing"),
+    ("asyncio.sslproto:SSLProtocol", "_on_shutdown_complete"),
+]
+
+FACTS = """
+from boucle import _versions
+facts = {name: value for name, value in vars(_versions).items() if name.isupper()}
+facts |= {ask: getattr(_versions, ask)() for ask in ("attempts_for_no_backlog", "closes_refused", "counts_last_write")}
+assert len(facts) == 11
+print(facts, calls)
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_replaced_says_nothing_of_the_version(kind):
+    known = [f"replace({owner!r}, {name!r}, {kind!r})" for owner, name in ASKED_FOR_THE_VERSION]
+    replaced = [f"try: {replacing}\nexcept AttributeError: pass" for replacing in known]
+    assert printed("\n".join([REPLACES, *replaced, FACTS])) == printed(REPLACES + FACTS)
+
+
+CLOSES = """
+import boucle, os, tempfile
+
+async def main():
+    path = os.path.join(tempfile.mkdtemp(), "socket")
+    server = await asyncio.start_unix_server(print, path)
+    server.close()
+
+boucle.run(main())
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_server_of_unix_closes_where_its_way_to_do_so_was_replaced(kind):
+    printed(f'{REPLACES}\nreplace("asyncio.unix_events:_UnixSelectorEventLoop", "_stop_serving", {kind!r})\n{CLOSES}')

@@ -87,12 +87,6 @@ pub(crate) struct Imports {
     pub(crate) set_result_unless_cancelled: Owned,
     /// The same, with its code, where it is asyncio's own.
     pub(crate) setting_result: Option<Function>,
-    /// Whether `writelines` of this version of asyncio may pause the protocol: it forgets to in some.
-    pub(crate) writelines_pauses: bool,
-    /// Whether `writelines` of this version tries to send also while the descriptor is not known to be writable.
-    pub(crate) writelines_tries: bool,
-    /// Whether a stream transport that was forgotten tells its server: from some version on.
-    pub(crate) forgotten_detaches: bool,
     /// What asyncio's transports do with data: they refuse what is none.
     pub(crate) write: Owned,
     pub(crate) send_to: Owned,
@@ -180,7 +174,6 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     let selector_events = py.import("asyncio.selector_events")?;
     let selecting = selector_events.getattr("BaseSelectorEventLoop")?;
     let stream_transport = selector_events.getattr("_SelectorSocketTransport")?;
-    let called = names_in(&stream_transport.getattr("writelines")?)?;
     let imports = Imports {
         handle: asyncio.getattr("Handle")?.into(),
         timer_handle: asyncio.getattr("TimerHandle")?.into(),
@@ -219,9 +212,6 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         transport_socket: Unchanged::of(&py.import("asyncio.trsock")?, "TransportSocket", ["__new__", "__init__"])?,
         set_result_unless_cancelled: py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into(),
         setting_result: unchanged::function_of(&py.import("asyncio.futures")?, "_set_result_unless_cancelled")?,
-        writelines_tries: !called.iter().any(|name| name == "write"),
-        writelines_pauses: called.iter().any(|name| name == "_maybe_pause_protocol" || name == "write"),
-        forgotten_detaches: names_in(&stream_transport.getattr("__del__")?)?.contains(&"_detach".to_owned()),
         write: stream_transport.getattr("write")?.into(),
         send_to: selector_events.getattr("_SelectorDatagramTransport")?.getattr("sendto")?.into(),
         transport: asyncio.getattr("Transport")?.into(),
@@ -272,11 +262,6 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     };
     IMPORTS.set(py, imports);
     Ok(())
-}
-
-/// The names that a function of Python code looks up.
-pub(crate) fn names_in(function: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
-    function.getattr("__code__")?.getattr("co_names")?.extract()
 }
 
 /// The objects.
