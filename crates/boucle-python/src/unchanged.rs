@@ -146,9 +146,28 @@ pub(crate) fn function_of(module: &Bound<'_, PyModule>, name: &str) -> PyResult<
     Ok(function.filter(|_| is_own))
 }
 
+/// The names in a module.
+pub(crate) struct Namespace(Owned);
+
+impl Namespace {
+    /// Those of a module.
+    pub(crate) fn of(module: &Bound<'_, PyModule>) -> Self {
+        Self(module.dict().into_any().into())
+    }
+
+    /// What a name means now.
+    pub(crate) fn meaning<'py>(
+        &self,
+        py: Python<'py>,
+        name: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.0.any(py).cast::<PyDict>()?.get_item(name)
+    }
+}
+
 /// Names in a module, and what they meant.
 pub(crate) struct Names {
-    namespace: Owned,
+    namespace: Namespace,
     /// Nothing where somebody had changed one before.
     meanings: Option<Vec<Attribute>>,
 }
@@ -169,15 +188,13 @@ impl Names {
                 meanings.push(Attribute { name: name.into_any().into(), value: value.into(), function });
             }
         }
-        Ok(Self { namespace: module.dict().into_any().into(), meanings })
+        Ok(Self { namespace: Namespace::of(module), meanings })
     }
 
     /// Whether they mean that.
     pub(crate) fn hold(&self, py: Python<'_>) -> bool {
-        let namespace = self.namespace.any(py);
         let is_there = |meaning: &Attribute| {
-            let names = namespace.cast::<PyDict>().map_err(PyErr::from);
-            let found = names.and_then(|names| names.get_item(meaning.name.any(py)));
+            let found = self.namespace.meaning(py, &meaning.name.any(py));
             let found = found.map_err(|error| discard(py, error)).ok().flatten();
             found.is_some_and(|found| found.is(meaning.value.any(py)))
                 && meaning.function.as_ref().is_none_or(Function::is_unchanged)

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{ffi, intern};
 
-use super::usual::{is_usual, makes_sockets_of};
+use super::usual::{is_usual, makes_sockets};
 use super::{ConnectingStep, Kind, STEPS};
 use crate::imports;
 use crate::loop_core::LoopCore;
@@ -64,7 +64,7 @@ fn usual_listener(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> R
     };
     let constants = imports::get(py);
     if !constants.accepting.holds(py)
-        || !makes_sockets_of(py, &constants.accepting_socket)?
+        || !makes_sockets(py)
         || !constants.accepting_socket.is_class_of(py, &listener)
         || !plain::never_blocks(py, &listener)?
     {

@@ -54,8 +54,8 @@ fn connecting(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Resul
     };
     if !is_usual(py, core)
         || !known.creating.holds(py)
-        || !resolves_as_written(py)?
-        || !makes_sockets_as_written(py, known)?
+        || !resolves_as_written(py)
+        || !makes_sockets_as_written(py)
         || !plain::connects_as_written(py)?
     {
         return Ok(Owned::none(py));

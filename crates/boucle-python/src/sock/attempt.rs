@@ -200,7 +200,7 @@ pub(super) fn needs_resolving(py: Python<'_>, this: This<'_, SocketOperation>, s
     // A loop that resolves in its own way is asked.
     if !this.is_plain.get()
         || this.core.with(|core| connects_as_written(py, core)) != Some(true)
-        || !resolves_as_written(py)?
+        || !resolves_as_written(py)
     {
         return Ok(true);
     }
