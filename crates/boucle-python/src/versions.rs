@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 use crate::raw::{GilOnce, Owned, Result, vector};
 
 /// Told when the module is imported, or, where it has to be tried out, when somebody asks.
+#[allow(clippy::struct_excessive_bools, reason = "facts that have nothing to do with each other")]
 pub(crate) struct Versions {
     pub(crate) writelines_pauses: bool,
     pub(crate) writelines_tries: bool,
