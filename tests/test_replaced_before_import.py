@@ -110,6 +110,25 @@ def test_a_protocol_of_boucles_own_streams_is_told_by_what_was_put_there(kind):
     )
 
 
+OTHER_MODULE = """
+import asyncio.base_events, socket, types
+calls = []
+
+def make(*args, **options):
+    calls.append("socket")
+    return socket.socket(*args, **options)
+
+other = types.ModuleType({name!r})
+vars(other).update({{name: value for name, value in vars(socket).items() if not name.startswith("__")}}, socket=make)
+asyncio.base_events.socket = other
+"""
+
+
+@pytest.mark.parametrize("name", ["socket", "other"])
+def test_another_module_in_the_place_of_sockets_is_asked(name):
+    printed(OTHER_MODULE.format(name=name) + USES + COMPARES)
+
+
 ASKED_FOR_THE_VERSION = [
     ("asyncio.selector_events:_SelectorSocketTransport", "writelines"),
     ("asyncio.selector_events:_SelectorSocketTransport", "__del__"),

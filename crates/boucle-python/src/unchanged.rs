@@ -118,9 +118,15 @@ impl Unchanged {
     }
 }
 
-/// Whether an object is a function or a class that one of the modules `homes` makes, a module or a function of C. What wraps
-/// a function may say that it is of the same module: which names it uses it cannot say.
-fn is_made_in(object: &Bound<'_, PyAny>, is_function: bool, homes: &[&str]) -> PyResult<bool> {
+/// Whether an object is a function or a class that one of the modules `homes` makes, a function of C, or the module that is
+/// imported by its name, which is to end in `name`. What wraps a function may say that it is of the same module: which names
+/// it uses it cannot say.
+fn is_made_in(
+    object: &Bound<'_, PyAny>,
+    name: &Bound<'_, PyString>,
+    is_function: bool,
+    homes: &[&str],
+) -> PyResult<bool> {
     let py = object.py();
     if is_function {
         let namespace = object.getattr("__globals__")?;
@@ -135,15 +141,20 @@ fn is_made_in(object: &Bound<'_, PyAny>, is_function: bool, homes: &[&str]) -> P
         let home: String = object.getattr("__module__")?.extract()?;
         return Ok(homes.contains(&&*home));
     }
-    Ok(object.is_exact_instance_of::<PyModule>() || object.is_exact_instance_of::<PyCFunction>())
+    if let Ok(module) = object.cast_exact::<PyModule>() {
+        let full_name = module.name()?.to_string();
+        let is_of_name = full_name.rsplit('.').next() == Some(&name.to_string());
+        let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
+        return Ok(is_of_name && modules.get_item(full_name)?.is_some_and(|imported| imported.is(object)));
+    }
+    Ok(object.is_exact_instance_of::<PyCFunction>())
 }
 
 /// A function of Python code that a module makes; nothing where somebody has put something else in its place.
 pub(crate) fn function_of(module: &Bound<'_, PyModule>, name: &str) -> PyResult<Option<Function>> {
     let object = module.getattr(name)?;
-    let function = Function::of(object.clone().into());
-    let is_own = is_made_in(&object, function.is_some(), &[&module.name()?.to_string()])?;
-    Ok(function.filter(|_| is_own))
+    let Some(function) = Function::of(object.clone().into()) else { return Ok(None) };
+    Ok(object.getattr("__globals__")?.is(module.dict()).then_some(function))
 }
 
 /// The names in a module.
@@ -181,7 +192,7 @@ impl Names {
             let name = PyString::intern(py, name);
             let value = module.getattr(&name)?;
             let function = Function::of(value.clone().into());
-            if !is_made_in(&value, function.is_some(), homes)? {
+            if !is_made_in(&value, &name, function.is_some(), homes)? {
                 meanings = None;
             }
             if let Some(meanings) = &mut meanings {
