@@ -9,6 +9,7 @@
 
 use std::cell::Cell;
 
+use pyo3::Borrowed;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyString, PyType};
 
@@ -167,10 +168,11 @@ impl Namespace {
     }
 
     /// What a name means now.
+    #[inline]
     pub(crate) fn meaning<'py>(
         &self,
         py: Python<'py>,
-        name: &Bound<'py, PyAny>,
+        name: Borrowed<'_, 'py, PyAny>,
     ) -> PyResult<Option<Bound<'py, PyAny>>> {
         self.0.any(py).cast::<PyDict>()?.get_item(name)
     }
@@ -205,7 +207,7 @@ impl Names {
     /// Whether they mean that.
     pub(crate) fn hold(&self, py: Python<'_>) -> bool {
         let is_there = |meaning: &Attribute| {
-            let found = self.namespace.meaning(py, &meaning.name.any(py));
+            let found = self.namespace.meaning(py, meaning.name.any(py));
             let found = found.map_err(|error| discard(py, error)).ok().flatten();
             found.is_some_and(|found| found.is(meaning.value.any(py)))
                 && meaning.function.as_ref().is_none_or(Function::is_unchanged)

@@ -87,11 +87,17 @@ impl Queues {
         {
             return Ok(false);
         }
-        let Some(exit_lock) = self.names.meaning(py, intern!(py, "_global_shutdown_lock"))? else { return Ok(false) };
+        let Some(exit_lock) = self.names.meaning(py, intern!(py, "_global_shutdown_lock").as_any().as_borrowed())?
+        else {
+            return Ok(false);
+        };
         let accepts = self.is_free(py, &exit_lock.into())?
             && of(BROKEN)?.is_false()
             && of(SHUTDOWN)?.is_false()
-            && self.names.meaning(py, intern!(py, "_shutdown"))?.is_some_and(|ends| Owned::from(ends).is_false());
+            && self
+                .names
+                .meaning(py, intern!(py, "_shutdown").as_any().as_borrowed())?
+                .is_some_and(|ends| Owned::from(ends).is_false());
         let idle_threads = self.of_semaphore.get(py, &idle, 1)?.small_int();
         let remaining = match idle_threads.filter(|_| accepts) {
             Some(0) if self.has_every_thread(py, executor)? => None,
