@@ -36,11 +36,13 @@ def without_a_reader(*arguments):
         os.close(writing)
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
     ("arguments", "status"),
     [(["--help"], 0), (["--version"], 0), (["show", "--help"], 0), ([], 2), (["top", "--help"], 0)],
 )
-def test_help_that_nobody_reads_to_the_end(arguments, status):
+def test_help_that_nobody_reads_to_the_end(arguments, status, unbuffered, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     result = without_a_reader(*arguments)
     assert (result.returncode, result.stderr) == (status, "")
 

@@ -5,6 +5,7 @@ anything else that failed.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -39,8 +40,16 @@ def main(arguments=None):
         return 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help may find no reader any more. Newer Pythons' may anyway."""
+
+    def _print_message(self, message, file=None):
+        with contextlib.suppress(BrokenPipeError):
+            super()._print_message(message, file)
+
+
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="boucle",
         description="asyncio's event loop in Rust, which shows what it did.",
         epilog="python -m boucle without arguments starts a REPL in which await works at the top level.",
