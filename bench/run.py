@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import functools
 import resource
+import signal
 import sys
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def main():
     if not workloads and not rows:
         sys.exit(f"bench: --only {options.only.pattern!r} matches none of {', '.join([*catalogue.WORKLOADS, *ROWS])}")
     if options.list:
+        # Ended by the signal, without a word, where a reader has read enough: `bench/run.py --list | head`.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         for workload in workloads:
             print(f"{workload.name}: {workload.label}\n    {workload.run.__doc__}\n")
         for row in rows:

@@ -24,6 +24,29 @@ def test_help_reads_well():
     assert "usage: boucle" in run_boucle("record").stderr
 
 
+def without_a_reader(*arguments):
+    """Run the command where nobody reads what it prints, as at the end of `boucle ... | head -0`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        return subprocess.run(
+            [*COMMAND, *map(str, arguments)], stdout=writing, stderr=subprocess.PIPE, text=True, timeout=120, cwd=ROOT
+        )
+    finally:
+        os.close(writing)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [(["--help"], 0), (["--version"], 0), (["show", "--help"], 0), ([], 2), (["top", "--help"], 0)],
+)
+def test_help_that_nobody_reads_to_the_end(arguments, status, unbuffered, monkeypatch):
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    result = without_a_reader(*arguments)
+    assert (result.returncode, result.stderr) == (status, "")
+
+
 def test_module_and_command_are_the_same():
     import boucle
 
@@ -101,6 +124,12 @@ def recording(tmp_path):
     assert result.returncode == 0, result.stderr
     assert re.fullmatch(r"boucle: recorded 0\.\d\d s, \d+ steps: .*run\.boucle\n", result.stderr)
     return path
+
+
+@pytest.mark.parametrize("options", [[], ["--json"], ["--annotate", "--threshold", "1us"]])
+def test_a_recording_that_nobody_reads_to_the_end(recording, options):
+    result = without_a_reader("show", recording, *options)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_show_prints_text_and_converts(recording, tmp_path):

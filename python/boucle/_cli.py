@@ -5,6 +5,7 @@ anything else that failed.
 """
 
 import argparse
+import contextlib
 import os
 import shutil
 import signal
@@ -24,9 +25,13 @@ def main(arguments=None):
     if arguments[:1] == ["top"]:
         return _top(arguments[1:])
     parser = _parser()
-    options = parser.parse_args(_spelt_out(arguments))
+    try:
+        options = parser.parse_args(_spelt_out(arguments))
+    except SystemExit:  # It has helped, or complained.
+        _print(end="")
+        raise
     if options.command is None:
-        parser.print_help()
+        _print(parser.format_help(), end="")
         return 2
     try:
         return options.run(options)
@@ -35,8 +40,16 @@ def main(arguments=None):
         return 1
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose help may find no reader any more. Newer Pythons' may anyway."""
+
+    def _print_message(self, message, file=None):
+        with contextlib.suppress(BrokenPipeError):
+            super()._print_message(message, file)
+
+
 def _parser():
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="boucle",
         description="asyncio's event loop in Rust, which shows what it did.",
         epilog="python -m boucle without arguments starts a REPL in which await works at the top level.",
@@ -203,9 +216,9 @@ def _show(options):
     if options.output:
         chronology.save(options.output)
     elif options.json:
-        print(chronology.json())
+        _print(chronology.json())
     else:
-        print(chronology.text(width=options.width, colour=_colour()))
+        _print(chronology.text(width=options.width, colour=_colour()))
     _annotate(options, chronology)
     return 0
 
@@ -213,7 +226,7 @@ def _show(options):
 def _annotate(options, chronology):
     if options.annotate:
         for line in _annotations.of_chronology(chronology):
-            print(line)
+            _print(line)
 
 
 def _colour():
@@ -250,9 +263,20 @@ def _kernel_install(options):
     from .kernel import install_spec
 
     folder = install_spec(user=options.user, prefix=options.prefix)
-    print(folder)
+    _print(folder)
     _say('added the Jupyter kernel "Python (boucle)"')
     return 0
+
+
+def _print(text="", end="\n"):
+    """Print for a reader, which may have read enough and gone: `boucle show run.boucle | head`."""
+    try:
+        print(text, end=end, flush=True)
+    except BrokenPipeError:
+        # What is left in the buffer would be written at the end, and fail again.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def _say(message):

@@ -6,13 +6,12 @@ it is. In Python 3 a method is a plain function, which knows nothing of its clas
 ``super()``: those are told another class, or written anew here, and say so.
 """
 
-import collections
-import contextlib
-import functools
 import sys
 import types
 import warnings
 from asyncio import base_events, selector_events, unix_events
+
+from ._versions import original
 
 _Selecting = selector_events.BaseSelectorEventLoop
 _Unix = unix_events._UnixSelectorEventLoop
@@ -28,77 +27,11 @@ class Descriptors:
     remove_writer = _Selecting.remove_writer
 
 
-@functools.cache
-def _attempts_for_no_backlog():
-    """How often asyncio tries to accept in a turn where the backlog is 0: newer versions once."""
-    attempts = []
-
-    class Listener:
-        def accept(self):
-            attempts.append(self)
-            raise BlockingIOError
-
-    _Selecting._accept_connection(None, None, Listener(), backlog=0)
-    return len(attempts)
-
-
-@functools.cache
-def _closes_refused():
-    """Whether asyncio closes a connected socket of which it cannot make a transport: newer versions do."""
-    closed = []
-
-    class Refused:
-        def setblocking(self, _):
-            raise BlockingIOError
-
-        def close(self):
-            closed.append(self)
-
-    with contextlib.suppress(BlockingIOError):
-        base_events.BaseEventLoop._create_connection_transport(None, Refused(), None, None, None).send(None)
-    return bool(closed)
-
-
-@functools.cache
-def _counts_last_write():
-    """Whether a transport of asyncio's that closes has lost its connection once its last bytes are sent, so that
-    connection_lost() can write nothing any more: newer versions."""
-
-    class Sent:
-        _buffer_size = 1
-        _closing = True
-        _conn_lost = 0
-        _empty_waiter = _sock_fd = None
-
-        def send(self, data):
-            return len(data)
-
-        def ignore(self, *_):
-            pass
-
-        _maybe_resume_protocol = _remove_writer = _call_connection_lost = ignore
-
-    sent = Sent()
-    sent._buffer = collections.deque([b"x"])
-    sent._sock = sent._loop = sent
-    write = getattr(selector_events._SelectorSocketTransport, "_write_send", sent.ignore)
-    write(sent)
-    return sent._conn_lost > 0
-
-
-class Connected:
-    """What asyncio does with sockets that are connected."""
-
-    _closes_refused = staticmethod(_closes_refused)
-    _counts_last_write = staticmethod(_counts_last_write)
-
-
 class Serving:
     """Listening sockets, and how servers and sockets of Unix are made. Accepting is native."""
 
     _start_serving = _Selecting._start_serving
 
-    _attempts_for_no_backlog = staticmethod(_attempts_for_no_backlog)
     create_unix_connection = _Unix.create_unix_connection
     create_unix_server = _Unix.create_unix_server
 
@@ -109,11 +42,12 @@ class Stopping:
     _stop_serving = _Selecting._stop_serving
 
 
-def _saying_super_in(class_, function):
-    """A function of asyncio's that says super(), for a class of ours. The code stays the same: by its place others
-    know what may block in it."""
+def _saying_super_in(class_, asyncios, name):
+    """A function of a class of asyncio's, for a class of ours where it says super(). The code stays the same: by its
+    place others know what may block in it. One that somebody has put around it could not call it, and is left out."""
+    function = original(asyncios, name)
     if "__class__" not in function.__code__.co_freevars:
-        return function
+        return getattr(asyncios, name)
     cells = zip(function.__code__.co_freevars, function.__closure__, strict=True)
     closure = tuple(types.CellType(class_) if name == "__class__" else cell for name, cell in cells)
     return types.FunctionType(function.__code__, function.__globals__, function.__name__, None, closure)
@@ -123,7 +57,7 @@ class Unserving(Stopping):
     """How a server of Unix gives its socket back."""
 
 
-Unserving._stop_serving = _saying_super_in(Unserving, _Unix._stop_serving)
+Unserving._stop_serving = _saying_super_in(Unserving, _Unix, "_stop_serving")
 
 
 class Signals:
@@ -166,5 +100,5 @@ class Closing:
             self._signal_handlers.clear()
 
 
-class Inherited(Descriptors, Connected, Serving, Unserving, Signals, Closing):
+class Inherited(Descriptors, Serving, Unserving, Signals, Closing):
     """All of it."""

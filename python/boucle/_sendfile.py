@@ -13,14 +13,10 @@ import os
 import sys
 from asyncio import base_events, exceptions
 
+from ._versions import SEEKS_ALWAYS, WRITES_FIRST
+
 # What one call can be asked for on a machine of 32 bits.
 _LARGEST_PIECE = sys.maxsize // 2 + 1
-
-# Names in the order in which asyncio's code first uses them: newer versions move a file also where they send nothing
-# of it, and wait for what they have written instead of before they write.
-_NAMES = base_events.BaseEventLoop._sendfile_fallback.__code__.co_names
-_SEEKS_ALWAYS = _NAMES.index("hasattr") < _NAMES.index("seek")
-_WRITES_FIRST = _NAMES.index("write") < _NAMES.index("drain")
 
 
 class Sendfile:
@@ -62,7 +58,7 @@ class Sendfile:
                 waited = True
             return total
         finally:
-            if total or (size and _SEEKS_ALWAYS):
+            if total or (size and SEEKS_ALWAYS):
                 os.lseek(fileno, offset + total, os.SEEK_SET)
 
     async def _until_writable(self, fd, lost):
@@ -124,7 +120,7 @@ class Sendfile:
 
     async def _sendfile_fallback(self, transport, file, offset, count):
         """Read and write."""
-        if hasattr(file, "seek") if _SEEKS_ALWAYS else offset:
+        if hasattr(file, "seek") if SEEKS_ALWAYS else offset:
             file.seek(offset)
         buffer = bytearray(min(count, 16384) if count else 16384)
         total = 0
@@ -135,10 +131,10 @@ class Sendfile:
                 read = await self.run_in_executor(None, file.readinto, view)
                 if not read:
                     break
-                if not _WRITES_FIRST:
+                if not WRITES_FIRST:
                     await protocol.drain()
                 transport.write(view[:read])
-                if _WRITES_FIRST:
+                if WRITES_FIRST:
                     await protocol.drain()
                 total += read
             return total

@@ -24,7 +24,10 @@ class StreamWriter(_boucle.StreamWriterCore, asyncio.StreamWriter):
 
 
 def _with_our_writer(function):
-    """A function of asyncio's that makes a writer, with our class for it."""
+    """A function of asyncio's that makes a writer, with our class for it. One that somebody has put in its place stays
+    as it is, and what it calls makes asyncio's writers."""
+    if getattr(function, "__globals__", None) is not vars(streams):
+        return function
     names = vars(streams) | {"StreamWriter": StreamWriter}
     return types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
 

@@ -5,12 +5,10 @@ over to it (``start_tls``). Both take ``ssl_shutdown_timeout`` on every Python; 
 """
 
 import ssl
-from asyncio import base_events, streams
+from asyncio import streams
 
+from . import _versions
 from ._boucle import SSLProtocol
-
-# Newer versions hand on what a stream reader got before its server went over to TLS: the client's first words.
-_TAKES_WHAT_WAS_READ = "StreamReaderProtocol" in base_events.BaseEventLoop.start_tls.__code__.co_names
 
 
 def _take_what_was_read(protocol, ssl_protocol):
@@ -83,7 +81,7 @@ class TLS:
         )
         # Nothing may be read before the protocol knows its transport.
         transport.pause_reading()
-        if server_side and _TAKES_WHAT_WAS_READ:
+        if server_side and _versions.TAKES_WHAT_WAS_READ:
             _take_what_was_read(protocol, ssl_protocol)
         transport.set_protocol(ssl_protocol)
         made = self.call_soon(ssl_protocol.connection_made, transport)

@@ -28,6 +28,7 @@ pub mod heap;
 pub mod inbox;
 pub mod outgoing;
 pub mod pipe;
+pub mod process;
 pub mod reactor;
 pub mod recorder;
 pub mod socket;

@@ -26,7 +26,6 @@ pub mod words;
 
 mod header;
 mod mapping;
-mod process;
 
 pub use header::identify;
 pub use ring::{RawStep, Reading, Ring, Whereabouts, WokenBy};

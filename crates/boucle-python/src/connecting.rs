@@ -40,6 +40,7 @@ use crate::raw::stop::Ended;
 use crate::raw::{Class, ObjectCell, Owned, Raised, Result, This, TypeCell, vector};
 use crate::sock::{self, plain};
 use crate::transport::stream::{self, described::Given};
+use crate::versions;
 
 /// Which of the coroutines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -287,11 +288,7 @@ fn begin(py: Python<'_>, this: This<'_, ConnectingStep>) -> Result<()> {
     if this.kind.get() == Kind::Accept {
         return begun;
     }
-    afterwards(py, begun, || {
-        let Some(owner) = this.core.object().get() else { return Ok(()) };
-        let closes = vector::method(py, &owner, intern!(py, "_closes_refused"), &[])?;
-        if closes.is_false() { Ok(()) } else { plain::close(py, &socket) }
-    })
+    afterwards(py, begun, || if versions::get(py).closes_refused(py)? { plain::close(py, &socket) } else { Ok(()) })
 }
 
 fn begin_with(py: Python<'_>, this: This<'_, ConnectingStep>, socket: &Owned, factory: &Owned) -> Result<()> {

@@ -8,7 +8,7 @@ use crate::raw::call::raise;
 use crate::raw::guard::discard;
 use crate::raw::instance::{Ask, Function, Member, Places};
 use crate::raw::{GilOnce, Owned, Raised};
-use crate::unchanged::Unchanged;
+use crate::unchanged::{self, Unchanged};
 use crate::weak::WeakContainer;
 
 /// Objects that the native code uses.
@@ -85,14 +85,8 @@ pub(crate) struct Imports {
     pub(crate) transport_socket: Unchanged,
     /// What sets a waiter's result, unless it was cancelled.
     pub(crate) set_result_unless_cancelled: Owned,
-    /// The same, with its code, where it is a function of Python code.
+    /// The same, with its code, where it is asyncio's own.
     pub(crate) setting_result: Option<Function>,
-    /// Whether `writelines` of this version of asyncio may pause the protocol: it forgets to in some.
-    pub(crate) writelines_pauses: bool,
-    /// Whether `writelines` of this version tries to send also while the descriptor is not known to be writable.
-    pub(crate) writelines_tries: bool,
-    /// Whether a stream transport that was forgotten tells its server: from some version on.
-    pub(crate) forgotten_detaches: bool,
     /// What asyncio's transports do with data: they refuse what is none.
     pub(crate) write: Owned,
     pub(crate) send_to: Owned,
@@ -142,6 +136,8 @@ pub(crate) struct Imports {
     pub(crate) accept_connection2: Owned,
     /// The code of the latter.
     pub(crate) accepting_code: Option<Owned>,
+    /// Whether both are asyncio's own.
+    pub(crate) accepting: Unchanged,
     /// How `socket.socket` accepts.
     pub(crate) accepting_socket: Unchanged,
     /// How `socket.socket` is made, and made not to block, and how it closes.
@@ -178,7 +174,6 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     let selector_events = py.import("asyncio.selector_events")?;
     let selecting = selector_events.getattr("BaseSelectorEventLoop")?;
     let stream_transport = selector_events.getattr("_SelectorSocketTransport")?;
-    let called = names_in(&stream_transport.getattr("writelines")?)?;
     let imports = Imports {
         handle: asyncio.getattr("Handle")?.into(),
         timer_handle: asyncio.getattr("TimerHandle")?.into(),
@@ -216,10 +211,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         buffered_protocol: asyncio.getattr("BufferedProtocol")?.into(),
         transport_socket: Unchanged::of(&py.import("asyncio.trsock")?, "TransportSocket", ["__new__", "__init__"])?,
         set_result_unless_cancelled: py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into(),
-        setting_result: Function::of(py.import("asyncio.futures")?.getattr("_set_result_unless_cancelled")?.into()),
-        writelines_tries: !called.iter().any(|name| name == "write"),
-        writelines_pauses: called.iter().any(|name| name == "_maybe_pause_protocol" || name == "write"),
-        forgotten_detaches: names_in(&stream_transport.getattr("__del__")?)?.contains(&"_detach".to_owned()),
+        setting_result: unchanged::function_of(&py.import("asyncio.futures")?, "_set_result_unless_cancelled")?,
         write: stream_transport.getattr("write")?.into(),
         send_to: selector_events.getattr("_SelectorDatagramTransport")?.getattr("sendto")?.into(),
         transport: asyncio.getattr("Transport")?.into(),
@@ -250,6 +242,11 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         accept_connection2: selecting.getattr("_accept_connection2")?.into(),
         accepting_code: Function::of(selecting.getattr("_accept_connection2")?.into())
             .map(|function| function.code().clone()),
+        accepting: Unchanged::of(
+            &selector_events,
+            "BaseSelectorEventLoop",
+            ["_accept_connection", "_accept_connection2"],
+        )?,
         accepting_socket: Unchanged::of(&socket, "socket", ["accept", "setblocking"])?,
         making_socket: Unchanged::of(&socket, "socket", ["__new__", "__init__", "setblocking"])?,
         closing_socket: Unchanged::of(&socket, "socket", ["close", "_real_close"])?,
@@ -265,11 +262,6 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     };
     IMPORTS.set(py, imports);
     Ok(())
-}
-
-/// The names that a function of Python code looks up.
-pub(crate) fn names_in(function: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
-    function.getattr("__code__")?.getattr("co_names")?.extract()
 }
 
 /// The objects.

@@ -5,7 +5,7 @@
 //! * [`addresses`]: those of IP, in both notations. [`streams`]: the hot half of readers and writers.
 //! * [`sock`]: operations on sockets that the program keeps. [`coroutine`]: what makes an operation a coroutine.
 //! * [`connecting`]: what `create_connection` awaits. [`executor`]: work in threads.
-//! * [`unchanged`]: which classes of Python's library are as they were written.
+//! * [`unchanged`]: which classes of Python's library are as they were written. [`versions`]: where asyncio's differ.
 //! * [`witness`], [`directory`], [`frames`]: who ran and where, in numbers that the recorder keeps.
 //! * [`stacks`]: where a running thread is, seen without the GIL.
 //! * [`chronology`]: a recorded run for Python. [`viewer`]: that of another process.
@@ -45,6 +45,7 @@ mod task;
 mod tls;
 mod transport;
 mod unchanged;
+mod versions;
 mod viewer;
 mod watchdog;
 mod weak;
@@ -57,7 +58,7 @@ use pyo3::prelude::*;
 mod _boucle {
     use super::{
         connecting, directory, executor, frames, future, handle, imports, loop_core, raw, settings, sock, stacks,
-        streams, task, tls, transport, viewer,
+        streams, task, tls, transport, versions, viewer,
     };
     use pyo3::prelude::*;
     use pyo3::types::PyType;
@@ -78,6 +79,7 @@ mod _boucle {
         settings::initialise()?;
         boucle_core::clock::Scale::prepare();
         imports::initialise(py)?;
+        versions::initialise(py)?;
         raw::context::initialise(py)?;
         directory::initialise(py)?;
         let classes = [("LoopCore", loop_core::initialise(py).map_err(|raised| raised.take(py))?)];

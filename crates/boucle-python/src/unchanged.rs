@@ -3,9 +3,13 @@
 //!
 //! A class says when it changes, by the version that the interpreter gives it, so its functions are looked up once. A module
 //! does not, and is asked each time.
+//!
+//! Whoever imports this module may have replaced them before: what is found is taken for the original only if the module made
+//! it that it is looked for in.
 
 use std::cell::Cell;
 
+use pyo3::Borrowed;
 use pyo3::prelude::*;
 use pyo3::types::{PyCFunction, PyDict, PyString, PyType};
 
@@ -115,9 +119,15 @@ impl Unchanged {
     }
 }
 
-/// Whether an object is a function or a class that one of the modules `homes` makes, a module or a function of C. What wraps
-/// a function may say that it is of the same module: which names it uses it cannot say.
-fn is_made_in(object: &Bound<'_, PyAny>, is_function: bool, homes: &[&str]) -> PyResult<bool> {
+/// Whether an object is a function or a class that one of the modules `homes` makes, a function of C, or the module that is
+/// imported by its name, which is to end in `name`. What wraps a function may say that it is of the same module: which names
+/// it uses it cannot say.
+fn is_made_in(
+    object: &Bound<'_, PyAny>,
+    name: &Bound<'_, PyString>,
+    is_function: bool,
+    homes: &[&str],
+) -> PyResult<bool> {
     let py = object.py();
     if is_function {
         let namespace = object.getattr("__globals__")?;
@@ -132,12 +142,45 @@ fn is_made_in(object: &Bound<'_, PyAny>, is_function: bool, homes: &[&str]) -> P
         let home: String = object.getattr("__module__")?.extract()?;
         return Ok(homes.contains(&&*home));
     }
-    Ok(object.is_exact_instance_of::<PyModule>() || object.is_exact_instance_of::<PyCFunction>())
+    if let Ok(module) = object.cast_exact::<PyModule>() {
+        let full_name = module.name()?.to_string();
+        let is_of_name = full_name.rsplit('.').next() == Some(&name.to_string());
+        let modules = py.import("sys")?.getattr("modules")?.cast_into::<PyDict>()?;
+        return Ok(is_of_name && modules.get_item(full_name)?.is_some_and(|imported| imported.is(object)));
+    }
+    Ok(object.is_exact_instance_of::<PyCFunction>())
+}
+
+/// A function of Python code that a module makes; nothing where somebody has put something else in its place.
+pub(crate) fn function_of(module: &Bound<'_, PyModule>, name: &str) -> PyResult<Option<Function>> {
+    let object = module.getattr(name)?;
+    let Some(function) = Function::of(object.clone().into()) else { return Ok(None) };
+    Ok(object.getattr("__globals__")?.is(module.dict()).then_some(function))
+}
+
+/// The names in a module.
+pub(crate) struct Namespace(Owned);
+
+impl Namespace {
+    /// Those of a module.
+    pub(crate) fn of(module: &Bound<'_, PyModule>) -> Self {
+        Self(module.dict().into_any().into())
+    }
+
+    /// What a name means now.
+    #[inline]
+    pub(crate) fn meaning<'py>(
+        &self,
+        py: Python<'py>,
+        name: Borrowed<'_, 'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.0.any(py).cast::<PyDict>()?.get_item(name)
+    }
 }
 
 /// Names in a module, and what they meant.
 pub(crate) struct Names {
-    namespace: Owned,
+    namespace: Namespace,
     /// Nothing where somebody had changed one before.
     meanings: Option<Vec<Attribute>>,
 }
@@ -151,22 +194,20 @@ impl Names {
             let name = PyString::intern(py, name);
             let value = module.getattr(&name)?;
             let function = Function::of(value.clone().into());
-            if !is_made_in(&value, function.is_some(), homes)? {
+            if !is_made_in(&value, &name, function.is_some(), homes)? {
                 meanings = None;
             }
             if let Some(meanings) = &mut meanings {
                 meanings.push(Attribute { name: name.into_any().into(), value: value.into(), function });
             }
         }
-        Ok(Self { namespace: module.dict().into_any().into(), meanings })
+        Ok(Self { namespace: Namespace::of(module), meanings })
     }
 
     /// Whether they mean that.
     pub(crate) fn hold(&self, py: Python<'_>) -> bool {
-        let namespace = self.namespace.any(py);
         let is_there = |meaning: &Attribute| {
-            let names = namespace.cast::<PyDict>().map_err(PyErr::from);
-            let found = names.and_then(|names| names.get_item(meaning.name.any(py)));
+            let found = self.namespace.meaning(py, meaning.name.any(py));
             let found = found.map_err(|error| discard(py, error)).ok().flatten();
             found.is_some_and(|found| found.is(meaning.value.any(py)))
                 && meaning.function.as_ref().is_none_or(Function::is_unchanged)

@@ -19,9 +19,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::mapping::{self, Kind, MOST_SEGMENTS};
-use super::process;
 use super::words::{Own, Words, bytes, halves, pair, read_slot, shortened, store_bytes, write_slot};
 use crate::clock::Reading;
+use crate::process;
 
 /// The version of the layout of everything in the mapping.
 pub(crate) const VERSION: u32 = 2;

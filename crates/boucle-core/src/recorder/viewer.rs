@@ -26,9 +26,10 @@ use super::live::{self, Running};
 use super::mapping::{self, Kind};
 use super::ring::{self, Reading};
 use super::rings::{self, Owner};
+use super::samples;
 use super::words::Words;
-use super::{process, samples};
 use crate::clock::{Scale, Stamp, Tick};
+use crate::process;
 
 /// How many steps of a ring are shown at most.
 const MOST_STEPS: u64 = 1 << 22;

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 use pyo3::{ffi, intern};
 
-use super::usual::{is_usual, makes_sockets_of};
+use super::usual::{is_usual, makes_sockets};
 use super::{ConnectingStep, Kind, STEPS};
 use crate::imports;
 use crate::loop_core::LoopCore;
@@ -18,6 +18,7 @@ use crate::raw::args::Arg;
 use crate::raw::class::MaybeInstance;
 use crate::raw::{Args, ObjectCell, Owned, Result, This, method, vector};
 use crate::sock::plain::{self, Peer};
+use crate::versions;
 
 /// Where the arguments of `_accept_connection` are; behind them are the time-outs of TLS.
 const FACTORY: usize = 0;
@@ -62,15 +63,14 @@ fn usual_listener(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> R
         return Ok(None);
     };
     let constants = imports::get(py);
-    if !makes_sockets_of(py, &constants.accepting_socket)?
+    if !constants.accepting.holds(py)
+        || !makes_sockets(py)
         || !constants.accepting_socket.is_class_of(py, &listener)
         || !plain::never_blocks(py, &listener)?
     {
         return Ok(None);
     }
-    let owner = core.to_owned();
-    let more = vector::method(py, &owner, intern!(py, "_attempts_for_no_backlog"), &[])?;
-    Ok(Some((listener, backlog + more.any(py).extract::<i64>()?)))
+    Ok(Some((listener, backlog + versions::get(py).attempts_for_no_backlog(py)?)))
 }
 
 /// Makes the task of a connection.

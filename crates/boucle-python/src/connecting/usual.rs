@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::net::IpAddr;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyList, PyString, PyTuple};
 use pyo3::{ffi, intern};
 
 use super::{Arg, ConnectingStep, Kind, STEPS};
@@ -16,10 +16,9 @@ use crate::loop_core::{LoopCore, tasks};
 use crate::raw::call::{builtin_address, class_version};
 use crate::raw::class::MaybeInstance;
 use crate::raw::guard::discard;
-use crate::raw::instance::Function;
 use crate::raw::{Args, GilOnce, ObjectCell, Owned, Result, This, method};
 use crate::settings;
-use crate::unchanged::Unchanged;
+use crate::unchanged::{Names, Unchanged};
 
 /// Methods of ours that the steps do without.
 const OWN: [&str; 7] = [
@@ -41,14 +40,11 @@ pub(super) struct Known {
     /// asyncio's `create_connection`, and the number of what ours runs; 0 before it is known.
     pub(super) creating: Unchanged,
     pub(super) creating_code: Cell<u32>,
-    /// The names in asyncio's module, and what stands there.
-    namespace: Owned,
-    socket_module: Owned,
-    /// The names in the module of sockets.
-    socket_namespace: Owned,
-    /// What takes a numeric host apart.
-    address_of: Option<Function>,
-    names: Names,
+    /// What takes a numeric host apart, what makes sockets, and the class of those.
+    resolving: Names,
+    making: Names,
+    socket_class: Names,
+    arguments: Arguments,
     unspecified: Owned,
     pub(super) inet: Owned,
     pub(super) inet6: Owned,
@@ -59,7 +55,7 @@ pub(super) struct Known {
 }
 
 /// The names of arguments.
-struct Names {
+struct Arguments {
     resolve: [Owned; 6],
     connect: [Owned; 3],
     begin: [Owned; 7],
@@ -85,11 +81,10 @@ pub(super) fn initialise(py: Python<'_>, class: &Owned) -> Result<()> {
         )?,
         creating: Unchanged::of(&module, "BaseEventLoop", ["create_connection"])?,
         creating_code: Cell::new(0),
-        namespace: module.dict().into_any().into(),
-        socket_namespace: socket.dict().into_any().into(),
-        socket_module: socket.clone().into_any().into(),
-        address_of: Function::of(module.getattr("_ipaddr_info")?.into()),
-        names: Names {
+        resolving: Names::of(&module, &["asyncio.base_events"], ["socket", "_ipaddr_info"])?,
+        making: Names::of(&module, &[], ["socket"])?,
+        socket_class: Names::of(&socket, &["socket"], ["socket"])?,
+        arguments: Arguments {
             resolve: ["address", "family", "type", "proto", "flags", "loop"].map(|name| interned(py, name)),
             connect: ["exceptions", "addr_info", "local_addr_infos"].map(|name| interned(py, name)),
             begin: [
@@ -145,13 +140,6 @@ pub(super) fn is_usual(py: Python<'_>, core: This<'_, LoopCore>) -> bool {
     !core.debug() && settings::native_tasks() && connects_as_written(py, core)
 }
 
-/// Whether a name in a module means what it meant.
-fn means(py: Python<'_>, namespace: &Owned, name: &Bound<'_, PyString>, original: &Owned) -> Result<bool> {
-    let namespace = namespace.any(py);
-    let found = namespace.cast::<PyDict>().map_err(PyErr::from)?.get_item(name)?;
-    Ok(found.is_some_and(|found| found.is(original.any(py))))
-}
-
 fn resolve(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
     match answer(py, core, args)? {
         Some(answer) => make(py, core, Kind::Resolve, answer, None),
@@ -162,7 +150,7 @@ fn resolve(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<O
 /// What resolving an address says that is a number already.
 fn answer(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Option<Owned>> {
     let known = KNOWN.get(py);
-    let Some([Some(address), family, kind, protocol, _, Some(_)]) = args.fitting(&known.names.resolve) else {
+    let Some([Some(address), family, kind, protocol, _, Some(_)]) = args.fitting(&known.arguments.resolve) else {
         return Ok(None);
     };
     if args.count() != 1 || !is_usual(py, core) || kind.is_some_and(|kind| !kind.to_owned().is(&known.stream)) {
@@ -170,7 +158,7 @@ fn answer(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Op
     }
     let is_plain_protocol = protocol
         .is_none_or(|protocol| protocol.to_owned().small_int().is_some_and(|number| [0, 6, 17].contains(&number)));
-    if !is_plain_protocol || !resolves_as_written(py, known)? {
+    if !is_plain_protocol || !resolves_as_written(py) {
         return Ok(None);
     }
     let address = address.any(py);
@@ -201,22 +189,18 @@ fn answer(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Op
 }
 
 /// Whether asyncio's module takes a numeric host apart by what it took it apart by.
-pub(super) fn resolves_as_written(py: Python<'_>, known: &Known) -> Result<bool> {
-    let Some(address_of) = known.address_of.as_ref().filter(|function| function.is_unchanged()) else {
-        return Ok(false);
-    };
-    Ok(means(py, &known.namespace, intern!(py, "socket"), &known.socket_module)?
-        && means(py, &known.namespace, intern!(py, "_ipaddr_info"), address_of.object())?)
+pub(crate) fn resolves_as_written(py: Python<'_>) -> bool {
+    KNOWN.get(py).resolving.hold(py)
 }
 
 fn connect(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
     let known = KNOWN.get(py);
-    if let Some([Some(failures), Some(address), local]) = args.fitting(&known.names.connect)
+    if let Some([Some(failures), Some(address), local]) = args.fitting(&known.arguments.connect)
         && local.is_none_or(Arg::is_none)
         && failures.any(py).is_exact_instance_of::<PyList>()
         && address.any(py).cast_exact::<PyTuple>().is_ok_and(|parts| parts.len() == 5)
         && is_usual(py, core)
-        && makes_sockets_as_written(py, known)?
+        && makes_sockets_as_written(py)
     {
         return make(py, core, Kind::Connect, address.to_owned(), Some(failures.to_owned()));
     }
@@ -224,22 +208,19 @@ fn connect(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<O
 }
 
 /// Whether `socket.socket(…)` in asyncio's module makes what it made.
-pub(super) fn makes_sockets_as_written(py: Python<'_>, known: &Known) -> Result<bool> {
-    let class = &imports::get(py).making_socket;
-    Ok(means(py, &known.namespace, intern!(py, "socket"), &known.socket_module)?
-        && makes_sockets_of(py, class)?
-        && class.holds(py))
+pub(super) fn makes_sockets_as_written(py: Python<'_>) -> bool {
+    KNOWN.get(py).making.hold(py) && makes_sockets(py) && imports::get(py).making_socket.holds(py)
 }
 
-/// Whether `socket.socket` is this class.
-pub(super) fn makes_sockets_of(py: Python<'_>, class: &Unchanged) -> Result<bool> {
-    means(py, &KNOWN.get(py).socket_namespace, intern!(py, "socket"), class.class())
+/// Whether `socket.socket` is Python's class of sockets.
+pub(super) fn makes_sockets(py: Python<'_>) -> bool {
+    KNOWN.get(py).socket_class.hold(py)
 }
 
 fn begin(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
     let known = KNOWN.get(py);
     if let Some([Some(socket), Some(factory), Some(tls), Some(_), server_side, handshake, shutdown]) =
-        args.fitting(&known.names.begin)
+        args.fitting(&known.arguments.begin)
         && tls.is_none()
         && server_side.is_none_or(|server_side| server_side.to_owned().is_false())
         && handshake.is_none_or(Arg::is_none)

@@ -39,12 +39,15 @@ fn number(py: Python<'_>, args: Args<'_>) -> Option<SocketAddr> {
     (number.is_ipv4() || known(py).has_inet6).then_some(SocketAddr::new(number, port))
 }
 
-/// `_may_connect_natively(protocol_factory, host, port)`.
+/// `_may_connect_natively(protocol_factory, host, port)`: asked at the call, for whose coroutine that returns. Where asyncio's
+/// does it, that is asyncio's itself: with its code, without a frame of ours around it.
 fn may_connect_natively(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<bool> {
     Ok(number(py, args).is_some() && is_usual(py, core) && known(py).creating.holds(py))
 }
 
-/// `_connecting(protocol_factory, host, port)`.
+/// `_connecting(protocol_factory, host, port)`: asked at the first step, which may come much later, and is when asyncio's
+/// coroutine would look at anything. Since the call debug mode may have begun, and what is done without may have been
+/// replaced; the rest of what is asked only here is hardly ever replaced before.
 fn connecting(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
     let known = known(py);
     let (Some(factory), Some(host), Some(port), Some(target)) =
@@ -54,8 +57,8 @@ fn connecting(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Resul
     };
     if !is_usual(py, core)
         || !known.creating.holds(py)
-        || !resolves_as_written(py, known)?
-        || !makes_sockets_as_written(py, known)?
+        || !resolves_as_written(py)
+        || !makes_sockets_as_written(py)
         || !plain::connects_as_written(py)?
     {
         return Ok(Owned::none(py));

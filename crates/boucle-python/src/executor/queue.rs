@@ -8,12 +8,12 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PySet, PyString};
+use pyo3::types::PySet;
 
 use super::usual::is_bound;
 use crate::raw::instance::Places;
 use crate::raw::{Owned, Result, vector};
-use crate::unchanged::Unchanged;
+use crate::unchanged::{Namespace, Unchanged};
 
 /// What is read of executors, and of the semaphore that counts their idle threads.
 pub(super) struct Queues {
@@ -27,7 +27,7 @@ pub(super) struct Queues {
     lock: Owned,
     queue: Owned,
     /// The names in the executor's module.
-    namespace: Owned,
+    names: Namespace,
 }
 
 /// Attributes of executors, in the order of the places below.
@@ -62,7 +62,7 @@ impl Queues {
             of_condition: Places::of(py, &threading.getattr("Condition")?, OF_A_CONDITION)?,
             lock: py.import("_thread")?.getattr("LockType")?.into(),
             queue: py.import("_queue")?.getattr("SimpleQueue")?.into(),
-            namespace: module.dict().into_any().into(),
+            names: Namespace::of(module),
         })
     }
 
@@ -87,11 +87,17 @@ impl Queues {
         {
             return Ok(false);
         }
-        let Some(exit_lock) = self.meaning(py, intern!(py, "_global_shutdown_lock"))? else { return Ok(false) };
-        let accepts = self.is_free(py, &exit_lock)?
+        let Some(exit_lock) = self.names.meaning(py, intern!(py, "_global_shutdown_lock").as_any().as_borrowed())?
+        else {
+            return Ok(false);
+        };
+        let accepts = self.is_free(py, &exit_lock.into())?
             && of(BROKEN)?.is_false()
             && of(SHUTDOWN)?.is_false()
-            && self.meaning(py, intern!(py, "_shutdown"))?.is_some_and(|ends| ends.is_false());
+            && self
+                .names
+                .meaning(py, intern!(py, "_shutdown").as_any().as_borrowed())?
+                .is_some_and(|ends| Owned::from(ends).is_false());
         let idle_threads = self.of_semaphore.get(py, &idle, 1)?.small_int();
         let remaining = match idle_threads.filter(|_| accepts) {
             Some(0) if self.has_every_thread(py, executor)? => None,
@@ -111,12 +117,6 @@ impl Queues {
         let most = self.executors.get(py, executor, MOST_THREADS)?.small_int();
         let count = threads.any(py).cast::<PySet>().map(|threads| threads.len() as i64);
         Ok(most.zip(count.ok()).is_some_and(|(most, count)| count >= most))
-    }
-
-    /// What a name means in the executor's module.
-    fn meaning(&self, py: Python<'_>, name: &Bound<'_, PyString>) -> Result<Option<Owned>> {
-        let namespace = self.namespace.any(py);
-        Ok(namespace.cast::<PyDict>().map_err(PyErr::from)?.get_item(name)?.map(Owned::from))
     }
 
     /// Whether an object is a lock that nobody has.

@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyInt, PyMemoryView, PySlice, PyTuple};
 
 use super::{Kind, SocketOperation, plain};
-use crate::connecting::usual::connects_as_written;
+use crate::connecting::usual::{connects_as_written, resolves_as_written};
 use crate::errors::to_py_err;
 use crate::imports;
 use crate::raw::bytes::{self, Buffer};
@@ -198,7 +198,10 @@ pub(super) fn needs_resolving(py: Python<'_>, this: This<'_, SocketOperation>, s
     }
     let Some(address) = this.first.get() else { return Ok(true) };
     // A loop that resolves in its own way is asked.
-    if !this.is_plain.get() || this.core.with(|core| connects_as_written(py, core)) != Some(true) {
+    if !this.is_plain.get()
+        || this.core.with(|core| connects_as_written(py, core)) != Some(true)
+        || !resolves_as_written(py)
+    {
         return Ok(true);
     }
     this.numbers.set(plain::numbers(py, family, &address)?);

@@ -3,7 +3,6 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use crate::imports;
 use crate::raw::buffer::CAPACITY;
 use crate::raw::getter::Getter;
 use crate::raw::guard::discard;
@@ -25,10 +24,6 @@ pub(super) struct Names {
     pub(super) cancelled_error: Owned,
     /// `asyncio.TimeoutError`.
     pub(super) timeout_error: Owned,
-    /// Whether a transport asks the one below whether it is closing, as from some version on.
-    pub(super) asks_below: bool,
-    /// Whether the time to say goodbye goes on until what waits below is written, as from some version on.
-    pub(super) flushes_in_time: bool,
     /// The mode of `loop.sendfile` that goes through `write`.
     pub(super) sendfile_fallback: Owned,
     /// The states of asyncio's protocol by name; nothing on 3.10.
@@ -81,8 +76,6 @@ pub(super) fn initialise(py: Python<'_>) -> PyResult<()> {
         logger: py.import("asyncio.log")?.getattr("logger")?.into(),
         cancelled_error: asyncio.getattr("CancelledError")?.into(),
         timeout_error: asyncio.getattr("TimeoutError")?.into(),
-        asks_below: theirs.hasattr("_is_transport_closing")?,
-        flushes_in_time: looks_up(&theirs, "_on_shutdown_complete", "call_later")?,
         sendfile_fallback: py.import("asyncio.constants")?.getattr("_SendfileMode")?.getattr("FALLBACK")?.into(),
         states: optional(&sslproto, "SSLProtocolState")?,
         app_states: optional(&sslproto, "AppProtocolState")?,
@@ -113,11 +106,6 @@ fn of_ssl(ssl: &Bound<'_, PyModule>) -> PyResult<Ssl> {
 
 fn optional(module: &Bound<'_, PyModule>, name: &str) -> PyResult<Option<Owned>> {
     Ok(if module.hasattr(name)? { Some(module.getattr(name)?.into()) } else { None })
-}
-
-/// Whether a class has a method that looks a name up.
-fn looks_up(class: &Bound<'_, PyAny>, method: &str, name: &str) -> PyResult<bool> {
-    Ok(class.hasattr(method)? && imports::names_in(&class.getattr(method)?)?.iter().any(|known| known == name))
 }
 
 fn protocol_class<'py>(theirs: &Bound<'py, PyAny>, buffered: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {

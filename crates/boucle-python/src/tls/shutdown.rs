@@ -11,6 +11,7 @@ use pyo3::prelude::*;
 use super::reading::Progress;
 use super::{SSLProtocol, State, callbacks, flow, handshake, lower, names, reading, transport, writing};
 use crate::raw::{Owned, Raised, Result, This, vector};
+use crate::versions;
 
 /// How many bytes may come for an application that has closed.
 pub(super) const MOST_DISCARDED: usize = 256 * 1024;
@@ -145,7 +146,7 @@ pub(super) fn discard(py: Python<'_>, this: This<'_, SSLProtocol>) -> Result<()>
 
 /// It has ended, well or with an exception.
 fn complete(py: Python<'_>, this: This<'_, SSLProtocol>, exception: Option<Owned>) -> Result<()> {
-    let in_time = names::get(py).flushes_in_time && exception.is_none();
+    let in_time = versions::get(py).flushes_in_time && exception.is_none();
     if !in_time {
         callbacks::cancel(py, this.shutdown_timer.take())?;
     } else if this.shutdown_timer.is_empty() {

@@ -24,6 +24,7 @@ use crate::raw::freelist::Freelist;
 use crate::raw::method::property;
 use crate::raw::{Args, Class, ObjectCell, Owned, Result, This, TypeCell, getter, method};
 use crate::transport::stream;
+use crate::versions;
 
 /// The transport of one connection.
 #[derive(Default)]
@@ -150,7 +151,7 @@ fn get_protocol(_: Python<'_>, this: This<'_, SSLTransport>) -> Result<Option<Ow
 }
 
 fn is_closing(py: Python<'_>, this: This<'_, SSLTransport>) -> Result<bool> {
-    if this.closed.get() || !names::get(py).asks_below {
+    if this.closed.get() || !versions::get(py).asks_below {
         return Ok(this.closed.get());
     }
     match this.protocol.with(|protocol| protocol.lower.get()).flatten() {

@@ -13,6 +13,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use boucle_core::clock::Tick;
+use boucle_core::process::Stat;
 use boucle_core::watchdog::Account;
 
 /// Reads the account of a thread. `None` where it has ended, or where the kernel keeps none.
@@ -70,11 +71,10 @@ impl Activity {
         Some(Self::Waits(Call { number, arguments }))
     }
 
-    /// Where the file of the call is forbidden: the letter of the state, which stands after the name in parentheses.
+    /// Where the file of the call is forbidden: by its state.
     fn by_state(thread: u32) -> Option<Self> {
-        let text = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).ok()?;
-        let state = text.rsplit_once(") ")?.1.chars().next()?;
-        Some(if state == 'R' { Self::Runs } else { Self::WaitsElsewhere })
+        let stat = Stat::of_thread(thread)?;
+        Some(if stat.state == b'R' { Self::Runs } else { Self::WaitsElsewhere })
     }
 }
 

@@ -11,6 +11,7 @@ use crate::raw::args::Arg;
 use crate::raw::guard::afterwards;
 use crate::raw::{Args, Owned, Raised, Result, This, vector};
 use crate::sock::plain;
+use crate::versions;
 
 /// `close()`: no more is read; what was written is sent, and then the connection is lost.
 pub(super) fn close(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
@@ -152,7 +153,7 @@ fn let_go(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<()> {
 pub(super) fn finalize(py: Python<'_>, this: This<'_, StreamTransport>) {
     let warned = report::warn_of_unclosed(py, &this.to_owned());
     unraisable(py, this, warned);
-    if !imports::get(py).forgotten_detaches {
+    if !versions::get(py).forgotten_detaches {
         drop(this.server.take());
     }
     let closed = let_go(py, this);

@@ -19,7 +19,8 @@ use crate::loop_core::source::Watcher;
 use crate::raw::args::Arg;
 use crate::raw::bytes::{Buffer, Bytes};
 use crate::raw::guard::value_of;
-use crate::raw::{Args, Owned, Result, This, vector};
+use crate::raw::{Args, Owned, Result, This};
+use crate::versions;
 
 /// More is not put off.
 const LARGE: usize = 64 * 1024;
@@ -101,14 +102,14 @@ pub(super) fn write_lines(py: Python<'_>, this: This<'_, StreamTransport>, args:
     for piece in pieces {
         queue(this, piece);
     }
-    if this.blocked.get() && imports::get(py).writelines_tries {
+    if this.blocked.get() && versions::get(py).writelines_tries {
         let tried = this.core.with(|core| this.watcher.with(|watcher| ready(py, core, this, watcher)));
         tried.flatten().unwrap_or(Ok(()))?;
         if !this.blocked.get() {
             return Ok(());
         }
     }
-    written(py, this, imports::get(py).writelines_pauses)
+    written(py, this, versions::get(py).writelines_pauses)
 }
 
 fn queue(this: This<'_, StreamTransport>, piece: Bytes) {
@@ -225,9 +226,7 @@ pub(super) fn ready(
         waiter.any(py).call_method1(intern!(py, "set_result"), (py.None(),))?;
     }
     if this.closing.get() {
-        if let Some(owner) = this.core.object().get()
-            && !vector::method(py, &owner, intern!(py, "_counts_last_write"), &[])?.is_false()
-        {
+        if versions::get(py).counts_last_write(py)? {
             this.conn_lost.set(1);
         }
         closing::lose(py, this, None)
