@@ -373,3 +373,153 @@ def test_a_python_that_keeps_its_tasks_elsewhere(monkeypatch, native):
     monkeypatch.setattr(_tasks, "_boucle", types.SimpleNamespace(native_tasks=native))
     with pytest.raises(ImportError, match="set BOUCLE_TASKS=c") if native else contextlib.nullcontext():
         _tasks.make_visible()
+
+    def test_the_hash_of_a_loop_is_that_of_any_object(self, own_loop):
+        async def main():
+            return hash(own_loop)
+
+        task = own_loop.create_task(main())
+        assert own_loop.run_until_complete(task) == hash(own_loop) == object.__hash__(own_loop)
+        assert {own_loop: "found"}[own_loop] == "found"
+        assert own_loop == own_loop
+        assert own_loop != boucle
+
+    def test_one_task_asks_and_others_between_its_steps_do_not(self, loop):
+        found = []
+
+        async def asks():
+            for _ in range(3):
+                found.append(asyncio.current_task())
+                await asyncio.sleep(0)
+
+        async def is_silent():
+            for _ in range(3):
+                await asyncio.sleep(0)
+            return asyncio.current_task()
+
+        async def main():
+            task = asyncio.create_task(asks())
+            silent = [asyncio.create_task(is_silent()) for _ in range(3)]
+            await task
+            assert found == [task] * 3
+            assert await asyncio.gather(*silent) == silent
+
+        loop.run_until_complete(main())
+
+    @needs_eager_tasks
+    @pytest.mark.parametrize("outer_asks", [False, True])
+    @pytest.mark.parametrize("inner_asks", [False, True])
+    def test_an_eager_start_where_one_of_two_asks(self, loop, outer_asks, inner_asks):
+        async def inner():
+            return asyncio.current_task() if inner_asks else None
+
+        async def main():
+            if outer_asks:
+                asyncio.current_task()
+            task = boucle.Task(inner(), loop=loop, eager_start=True)
+            assert task.done()
+            assert task.result() is (task if inner_asks else None)
+            task = weakref.ref(task)
+            assert asyncio.current_task() is me
+            return task
+
+        me = loop.create_task(main())
+        # Nobody keeps the inner one.
+        assert loop.run_until_complete(me)() is None
+
+    @needs_eager_tasks
+    def test_an_eager_start_that_fails(self, loop):
+        async def inner():
+            raise SystemExit("of the inner one")
+
+        async def main():
+            with pytest.raises(SystemExit, match="of the inner one"):
+                boucle.Task(inner(), loop=loop, eager_start=True)
+            return asyncio.current_task()
+
+        me = loop.create_task(main())
+        assert loop.run_until_complete(me) is me
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="asyncio has no such dictionary any more")
+class TestTheDictionaryOfCurrentTasks:
+    """What asyncio keeps up to 3.13, and whoever looks a loop up in it finds."""
+
+    def test_every_way_to_look_up(self, loop):
+        current = asyncio.tasks._current_tasks
+        ways = [current.get, current.__getitem__, current.setdefault, lambda loop: dict.get(current, loop)]
+
+        async def main(way):
+            if way is None:
+                return loop in current
+            return way(loop)
+
+        for way in ways:
+            task = loop.create_task(main(way))
+            assert loop.run_until_complete(task) is task
+        assert loop.run_until_complete(main(None))
+        assert loop not in current
+
+    def test_a_task_steps_aside(self, loop):
+        current = asyncio.tasks._current_tasks
+
+        async def main():
+            assert loop in current
+            assert current.pop(loop) is me
+            assert asyncio.current_task() is None
+            current[loop] = me
+            assert asyncio.current_task() is me
+            asyncio.tasks._leave_task(loop, me)
+            assert asyncio.current_task() is None
+            with pytest.raises(RuntimeError, match="does not match"):
+                asyncio.tasks._leave_task(loop, me)
+            asyncio.tasks._enter_task(loop, me)
+            with pytest.raises(RuntimeError, match="Cannot enter"):
+                asyncio.tasks._enter_task(loop, other)
+            return asyncio.current_task()
+
+        other = loop.create_task(asyncio.sleep(0))
+        me = loop.create_task(main())
+        assert loop.run_until_complete(me) is me
+
+    def test_a_loop_with_a_hash_of_its_own(self):
+        class Loop(boucle.Loop):
+            def __hash__(self):
+                return 1
+
+        found = []
+
+        async def main():
+            found.append(asyncio.current_task())
+            await asyncio.sleep(0)
+            found.append(list(asyncio.tasks._current_tasks.values()))
+
+        loop = Loop()
+        try:
+            task = loop.create_task(main())
+            loop.run_until_complete(task)
+            assert found == [task, [task]]
+        finally:
+            loop.close()
+
+    def test_a_class_that_gets_a_hash_while_its_loop_runs(self):
+        class Loop(boucle.Loop):
+            pass
+
+        async def main():
+            found = [asyncio.current_task()]
+            Loop.__hash__ = lambda self: super(Loop, self).__hash__()
+            found.append(asyncio.current_task())
+            await asyncio.sleep(0)
+            found.append(asyncio.current_task())
+            del Loop.__hash__
+            await asyncio.sleep(0)
+            found.append(asyncio.current_task())
+            return found
+
+        loop = Loop()
+        try:
+            task = loop.create_task(main())
+            assert loop.run_until_complete(task) == [task] * 4
+        finally:
+            loop.close()
