@@ -5,6 +5,7 @@ import fcntl
 import os
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import boucle
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
+
+needs_eager_tasks = pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in 3.12")
 
 FACTORIES = {"asyncio": asyncio.SelectorEventLoop, "boucle": boucle.new_event_loop}
 
@@ -102,6 +105,15 @@ def on_each_loop(observe):
             loop._ready.clear()
             loop.close()
     return observed
+
+
+def in_a_thread(function, *args):
+    """What a function returns in a thread of its own."""
+    results = []
+    thread = threading.Thread(target=lambda: results.append(function(*args)))
+    thread.start()
+    thread.join()
+    return results[0]
 
 
 def run_python(*arguments, stdin="", timeout=120, **environment):

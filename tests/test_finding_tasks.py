@@ -1,34 +1,21 @@
-"""Who finds a task: all_tasks() and current_task(), from wherever they are asked."""
+"""Who finds a task: all_tasks(), from wherever it is asked."""
 
 import asyncio
 import contextlib
 import gc
 import sys
 import threading
-import time
 import types
-import weakref
 
 import pytest
 
 import boucle
 from boucle._tasks import _asyncios_set
-from conftest import run_python
-
-needs_eager_tasks = pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in 3.12")
+from conftest import in_a_thread, needs_eager_tasks, run_python
 
 
 async def forever():
     await asyncio.get_running_loop().create_future()
-
-
-def in_a_thread(function, *args):
-    """What a function returns in a thread of its own."""
-    results = []
-    thread = threading.Thread(target=lambda: results.append(function(*args)))
-    thread.start()
-    thread.join()
-    return results[0]
 
 
 async def end(*tasks):
@@ -212,156 +199,6 @@ boucle.run(main())
             return found == {asyncio.current_task(), task}
 
         assert loop.run_until_complete(main())
-
-
-class TestCurrentTask:
-    def test_a_task_finds_itself_in_each_step(self, loop):
-        async def main():
-            found = []
-            for _ in range(3):
-                found.append(asyncio.current_task())
-                await asyncio.sleep(0)
-            return found
-
-        tasks = [loop.create_task(main()) for _ in range(3)]
-        assert loop.run_until_complete(asyncio.gather(*tasks)) == [[task] * 3 for task in tasks]
-        assert asyncio.current_task(loop) is None
-
-    def test_callbacks_find_nobody(self, loop):
-        found = []
-
-        def ask(*args):
-            found.append(asyncio.current_task())
-
-        async def main():
-            loop.call_soon(ask)
-            loop.call_later(0, ask)
-            asyncio.current_task().add_done_callback(ask)
-            await asyncio.sleep(0.001)
-            loop.call_soon(ask)
-            await asyncio.sleep(0)
-
-        loop.run_until_complete(main())
-        assert found == [None] * 4
-
-    def test_a_task_may_be_entered_by_a_callback_between_the_steps_of_others(self, loop):
-        entered = []
-
-        def enter(task):
-            asyncio.tasks._enter_task(loop, task)
-            entered.append(asyncio.current_task())
-            asyncio.tasks._leave_task(loop, task)
-
-        async def main():
-            task = asyncio.current_task()
-            for make in (asyncio.Task, asyncio.tasks._PyTask, boucle.Task):
-                other = make(asyncio.sleep(0), loop=loop)
-                loop.call_soon(enter, task)
-                await other
-            assert entered == [task] * 3
-
-        loop.run_until_complete(main())
-
-    def test_other_threads_and_other_loops_have_none(self, loop, own_loop):
-        async def main():
-            with pytest.raises(RuntimeError, match="no running event loop"):
-                in_a_thread_or_raise(asyncio.current_task)
-            return asyncio.current_task(own_loop)
-
-        def in_a_thread_or_raise(function):
-            def run():
-                try:
-                    return function()
-                except RuntimeError as error:
-                    return error
-
-            raise in_a_thread(run)
-
-        assert loop.run_until_complete(main()) is None
-
-    def test_a_loop_that_sleeps_has_none(self, loop):
-        async def main():
-            waiting = loop.create_future()
-            found = []
-
-            def ask():
-                for _ in range(10_000):
-                    found.append(asyncio.current_task(loop))
-                    if found[-1] is None:
-                        break
-                    time.sleep(0.001)
-                loop.call_soon_threadsafe(waiting.set_result, None)
-
-            thread = threading.Thread(target=ask)
-            thread.start()
-            await waiting
-            thread.join()
-            assert found[-1] is None
-
-        loop.run_until_complete(main())
-
-    @needs_eager_tasks
-    def test_an_eager_start_inside_of_another(self, loop, classes):
-        _, kind = classes
-
-        def eagerly(coro):
-            return kind(coro, loop=loop, eager_start=True)
-
-        async def grandchild():
-            return asyncio.current_task()
-
-        async def child():
-            before = asyncio.current_task()
-            inner = eagerly(grandchild())
-            assert inner.result() is inner
-            assert asyncio.current_task() is before
-            await asyncio.sleep(0)
-            assert asyncio.current_task() is before
-            return before
-
-        async def main():
-            before = asyncio.current_task()
-            task = eagerly(child())
-            assert asyncio.current_task() is before
-            assert await task is task
-
-        loop.run_until_complete(main())
-
-    @needs_eager_tasks
-    def test_an_eager_start_from_a_callback(self, loop, classes):
-        _, kind = classes
-        found = []
-
-        async def child():
-            found.append(asyncio.current_task())
-
-        def callback():
-            found.append(kind(child(), loop=loop, eager_start=True))
-            found.append(asyncio.current_task())
-            loop.stop()
-
-        loop.call_soon(callback)
-        loop.run_forever()
-        assert found[0] is found[1]
-        assert found[2] is None
-
-    def test_a_task_that_is_done_does_not_live_on_as_the_current_one(self, loop):
-        alive = []
-
-        async def child():
-            alive.append(weakref.ref(asyncio.current_task()))
-
-        async def main():
-            loop.create_task(child())
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            return alive[0]()
-
-        gc.disable()
-        try:
-            assert loop.run_until_complete(main()) is None
-        finally:
-            gc.enable()
 
 
 @pytest.mark.parametrize("native", [True, False])

@@ -7,11 +7,11 @@ import sys
 import pytest
 
 import boucle
+from conftest import needs_eager_tasks
 
 VARIABLE = contextvars.ContextVar("variable", default="default")
 
 needs_contexts = pytest.mark.skipif(sys.version_info < (3, 11), reason="create_task takes a context from 3.11 on")
-needs_eager_tasks = pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in 3.12")
 
 
 async def answer():

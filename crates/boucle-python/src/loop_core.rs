@@ -46,25 +46,15 @@ use pyo3::prelude::*;
 
 use crate::handle;
 use crate::raw::class::Builder;
+use crate::raw::hash::hash;
 use crate::raw::{Class, Owned, Result, This, TypeCell};
+use crate::task::current::{self, CurrentTask};
 
 /// The most bytes that one read takes, as on asyncio.
 const LARGEST_READ: usize = 256 * 1024;
 
 /// What is queued: one of our handles, a task or a watcher of ours, or a handle that inherited code made.
 type Item = Owned;
-
-/// What asyncio knows of the current task, between two steps of queued ones.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum CurrentTask {
-    /// Nothing, as outside of a step.
-    #[default]
-    Absent,
-    /// The word that there is none, which reads the same, but can be replaced at half the price.
-    Nobody,
-    /// The task that has stepped last.
-    Stale,
-}
 
 /// The native half of a loop.
 pub(crate) struct LoopCore {
@@ -83,8 +73,8 @@ pub(crate) struct LoopCore {
     own_methods: Cell<u32>,
     /// The same for what asyncio's `run_in_executor` asks the loop, which is to be asyncio's.
     executes: Cell<u32>,
-    /// Whether a queued task has stepped, and asyncio still has a word about the current one, see `run`.
-    current_task: Cell<CurrentTask>,
+    /// The queued task that steps, and what asyncio knows of it.
+    current_task: CurrentTask,
     stopping: Cell<bool>,
     closed: Cell<bool>,
     /// Whether this process has inherited the loop by a fork, see [`forking`].
@@ -134,7 +124,7 @@ impl Default for LoopCore {
             makes_futures: Cell::default(),
             own_methods: Cell::default(),
             executes: Cell::default(),
-            current_task: Cell::default(),
+            current_task: CurrentTask::default(),
             stopping: Cell::default(),
             closed: Cell::new(true),
             inherited: Cell::default(),
@@ -175,6 +165,7 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
         .subclassable()
         .collected()
         .slot(ffi::Py_tp_setattro, tasks::set_attribute_slot())
+        .slot(ffi::Py_tp_hash, hash!(LoopCore, current::tell))
         .methods(schedule::methods())
         .methods(tasks::methods())
         .methods(run::methods())
@@ -200,6 +191,11 @@ impl LoopCore {
     #[inline]
     pub(crate) fn debug(&self) -> bool {
         self.debug.get()
+    }
+
+    /// Who steps, and what asyncio knows of that.
+    pub(crate) fn current_task(&self) -> &CurrentTask {
+        &self.current_task
     }
 
     /// The version of the class for which the methods that connecting does without were found to be ours.

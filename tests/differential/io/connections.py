@@ -111,6 +111,9 @@ class Connections(World):
     def _call(self, transport, what):
         try:
             result = getattr(transport, what)(*([b"hello"] if what == "write" else []))
+            if what == "write":
+                # It is sent by now: WRITES_LEAVE_TOGETHER.
+                transport.get_write_buffer_size()
         except Exception as error:
             result = error
         self._see("transport", what, result)

@@ -5,7 +5,8 @@ WRITES_LEAVE_TOGETHER  boucle hands the writes of one step to the kernel togethe
                        divided among the calls: while a step's second write waits for the peer, the size of the write
                        buffer, pause_writing and resume_writing are nobody's promise. That all bytes come, and in
                        order, is compared; and that the protocol is not paused once everything has come. Until
-                       then nothing ends: neither transport nor peer closes or shuts down.
+                       then nothing ends: neither transport nor peer closes or shuts down. Where connections are
+                       compared that may be broken, a write is followed by get_write_buffer_size(), which sends.
 CONTEXTS               boucle keeps the context of a connection for all its callbacks; asyncio takes that of the last
                        call of resume_reading. No program sets a context variable.
 NODELAY                When and where TCP_NODELAY is set. The option is not read.

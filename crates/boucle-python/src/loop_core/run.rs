@@ -16,12 +16,12 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::{ffi, intern};
 
-use super::{CurrentTask, Item, LoopCore, forking, outbox, source, tasks};
+use super::{Item, LoopCore, forking, outbox, source, tasks};
 use crate::handle::Handle;
 use crate::raw::call::check_signals;
 use crate::raw::guard::afterwards;
 use crate::raw::{Args, Owned, Raised, Result, This, gil, method};
-use crate::task::{self, Task, current, step};
+use crate::task::{self, Task, step};
 use crate::witness::{self, Witness};
 use crate::{errors, handle, imports, settings, viewer, watchdog};
 
@@ -263,17 +263,10 @@ fn leave_step(this: This<'_, LoopCore>) {
 /// queued task, if nothing else runs before, finds the word that there is none.
 #[inline]
 fn release_current(py: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
-    if this.current_task.get() == CurrentTask::Stale {
-        this.current_task.set(CurrentTask::Nobody);
-        replace_current(py, this, &this.to_owned(), &Owned::none(py))?;
+    if !this.current_task.is_told() {
+        return Ok(());
     }
-    Ok(())
-}
-
-/// Makes a queued task the current one, or nobody if it is `None`. `owner` is the loop.
-#[inline]
-fn replace_current(py: Python<'_>, this: This<'_, LoopCore>, owner: &Owned, task: &Owned) -> Result<()> {
-    if forgets_at_fork(this) { Err(forking::refusal(&this)) } else { current::replace(py, owner, task) }
+    if forgets_at_fork(this) { Err(forking::refusal(&this)) } else { this.current_task.release(py, this) }
 }
 
 /// Whether this process has inherited the loop, and Python, from 3.14 on, has forgotten that it runs, with its current task.
@@ -285,13 +278,14 @@ fn forgets_at_fork(this: This<'_, LoopCore>) -> bool {
 /// Leaves nothing of the queued tasks that have stepped: other code is about to run, which may enter a task of its own.
 #[inline]
 fn forget_current(py: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
-    if this.current_task.get() == CurrentTask::Absent { Ok(()) } else { forget_present(py, this) }
-}
-
-#[inline(never)]
-fn forget_present(py: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
-    this.current_task.set(CurrentTask::Absent);
-    if forgets_at_fork(this) { Ok(()) } else { current::forget(py, &this.to_owned()) }
+    if !this.current_task.has_word() {
+        return Ok(());
+    }
+    if forgets_at_fork(this) {
+        this.current_task.was_forgotten();
+        return Ok(());
+    }
+    this.current_task.forget(py, this)
 }
 
 /// Runs a queued task's step and writes it down. `ready` says when it starts, since when it was ready, why, and how many
@@ -321,15 +315,19 @@ fn run_task(
 
 #[inline]
 fn step_task(py: Python<'_>, this: This<'_, LoopCore>, task: This<'_, Task>, item: &Item) -> Result<()> {
-    let owner = this.to_owned();
-    replace_current(py, this, &owner, item)?;
-    this.current_task.set(CurrentTask::Stale);
+    if forgets_at_fork(this) {
+        return Err(forking::refusal(&this));
+    }
+    this.current_task.begin(py, this, item)?;
     let mut result = step::run_queued(py, task);
+    this.current_task.end();
     if result == Err(Raised) {
         let exception = Raised.take_value(py);
         forget_current(py, this)?;
         result = report_failure(py, this, task, exception);
-    } else if !task::as_future(task).is_pending() || item.references() <= CURRENT_AND_ITEM {
+    } else if this.current_task.is_told()
+        && (!task::as_future(task).is_pending() || item.references() <= CURRENT_AND_ITEM)
+    {
         // It is done, or nobody but the two of us holds it: it must not live on as the current one.
         release_current(py, this)?;
     }

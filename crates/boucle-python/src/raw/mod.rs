@@ -26,6 +26,7 @@ pub(crate) mod freelist;
 pub(crate) mod getter;
 pub(crate) mod gil;
 pub(crate) mod guard;
+pub(crate) mod hash;
 mod inherit;
 pub(crate) mod instance;
 pub(crate) mod list;

@@ -68,14 +68,16 @@ fn wake(py: Python<'_>, this: This<'_, Task>, future: This<'_, Future>) -> Resul
 
 /// The first step, made at once, inside of the code that creates the task.
 pub(super) fn start_eagerly(py: Python<'_>, this: This<'_, Task>) -> Result<()> {
-    let Some(owner) = as_future(this).owner().object().get() else { return Ok(()) };
-    let task = this.to_owned();
+    if as_future(this).owner().object().is_empty() {
+        return Ok(());
+    }
     registry::enter(py, this);
-    let former = current::swap(py, &owner, Some(&task))?;
-    let result = this.context.run(py, || step(py, this, None));
-    this.context.give_back(py);
+    let result = current::within(py, this, || {
+        let result = this.context.run(py, || step(py, this, None));
+        this.context.give_back(py);
+        result
+    });
     afterwards(py, result, || {
-        drop(current::swap(py, &owner, former.as_ref())?);
         if !as_future(this).is_pending() {
             drop(this.coroutine.take());
         }
