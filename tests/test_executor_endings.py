@@ -205,6 +205,7 @@ def test_what_is_never_called_is_released(factory, executor):
     assert alive() is None
 
 
+@pytest.mark.skipif(not HAS_NATIVE, reason="asyncio's own way holds a lock meanwhile, for which the test would wait")
 def test_a_collection_that_lets_other_threads_run_meanwhile(own_loop, executor):
     calling = False
 

@@ -81,6 +81,19 @@ OTHER_TEXT = {
     "throw of nothing",
     "throw of a number",
 }
+if sys.version_info >= (3, 15):
+    WRONG_CALLS |= {
+        "a future again": ("future", lambda future: future.__init__(loop=future._loop)),
+        "a task again": ("task", lambda task: task.__init__(task.get_coro(), loop=task._loop)),
+        "a task in a context that is none": (
+            "task",
+            lambda task: type(task)(task.get_coro(), loop=task._loop, context=1),
+        ),
+        "a task in a context that is none, of the loop": (
+            "task",
+            lambda task: task._loop.create_task(task.get_coro(), context=1),
+        ),
+    }
 if sys.version_info >= (3, 14):
     OTHER_TEXT |= {"deleting _log_traceback", "deleting _cancel_message", "deleting _log_destroy_pending"}
 

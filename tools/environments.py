@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14"]
+SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14", "3.15"]
 NOTHING = "nothing"
 VIEWER = ROOT / "dist" / "top"
 NONE_FOUND = f"no supported Python found (looked for {', '.join(SUPPORTED)} on PATH and in pyenv)"

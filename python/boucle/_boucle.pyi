@@ -148,7 +148,7 @@ class LoopCore:
         sslcontext: ssl.SSLContext | None = None,
         server: asyncio.Server | None = None,
         backlog: int = 100,
-        *timeouts: float | None,
+        *timeouts_and_context: Any,
     ) -> None: ...
     def _accept_connection2(
         self,
@@ -158,6 +158,7 @@ class LoopCore:
         sslcontext: ssl.SSLContext | None = None,
         server: asyncio.Server | None = None,
         *timeouts: float | None,
+        context: Context | None = None,
     ) -> Coroutine[Any, Any, None]: ...
     def _ensure_resolved(
         self,
@@ -197,6 +198,7 @@ class LoopCore:
         *,
         extra: dict[str, Any] | None = None,
         server: Any = None,
+        context: Context | None = None,
     ) -> StreamTransport: ...
     def _make_datagram_transport(
         self,

@@ -4,6 +4,7 @@ asyncio does the same in two places: where a connection begins with TLS (``_make
 over to it (``start_tls``). Both take ``ssl_shutdown_timeout`` on every Python; asyncio's know it from 3.11 on.
 """
 
+import functools
 import ssl
 from asyncio import streams
 
@@ -34,9 +35,11 @@ class TLS:
         server=None,
         ssl_handshake_timeout=None,
         ssl_shutdown_timeout=None,
+        context=None,
     ):
         self._ensure_fd_no_transport(rawsock)
-        ssl_protocol = SSLProtocol(
+        make = functools.partial(
+            SSLProtocol,
             self,
             protocol,
             sslcontext,
@@ -46,8 +49,11 @@ class TLS:
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
+        # From 3.15 on asyncio says in which context. The protocol has a copy: it is entered inside of the transport's.
+        ssl_protocol = make() if context is None else context.copy().run(make)
         transport = ssl_protocol._app_transport
-        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server)
+        given = {} if context is None else {"context": context}
+        self._make_socket_transport(rawsock, ssl_protocol, extra=extra, server=server, **given)
         return transport
 
     async def start_tls(

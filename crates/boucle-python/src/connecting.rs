@@ -34,6 +34,7 @@ use crate::loop_core::source::Watcher;
 use crate::raw::args::Arg;
 use crate::raw::call::{self, Sent};
 use crate::raw::class::{Builder, Collected, Finalized, MaybeInstance, Visit};
+use crate::raw::context::Context;
 use crate::raw::freelist::Freelist;
 use crate::raw::guard::afterwards;
 use crate::raw::stop::Ended;
@@ -67,6 +68,8 @@ pub(crate) struct ConnectingStep {
     peer: Cell<Option<SocketAddr>>,
     extra: ObjectCell,
     server: ObjectCell,
+    /// The context of its callbacks, and of the task; none where asyncio gives none.
+    context: ObjectCell,
     /// Where to connect to.
     target: Cell<Option<SocketAddr>>,
     /// The socket that is being connected, and what watches it where nobody else does.
@@ -91,12 +94,13 @@ impl Class for ConnectingStep {
 }
 
 impl ConnectingStep {
-    fn cells(&self) -> [&ObjectCell; 8] {
+    fn cells(&self) -> [&ObjectCell; 9] {
         [
             &self.subject,
             &self.given,
             &self.extra,
             &self.server,
+            &self.context,
             &self.socket,
             &self.transport,
             &self.protocol,
@@ -295,6 +299,10 @@ fn begin_with(py: Python<'_>, this: This<'_, ConnectingStep>, socket: &Owned, fa
     if this.kind.get() == Kind::Begin {
         vector::method(py, socket, intern!(py, "setblocking"), &[&Owned::falsehood(py)])?;
     }
+    if cfg!(Py_3_15) && this.kind.get() != Kind::Accept {
+        // From here on asyncio copies it before the protocol is made.
+        drop(this.context.replace(Some(Context::copy_current(py)?.into_object(py)?)));
+    }
     let protocol = vector::call(py, factory, &[])?;
     let given = match (this.peer.take(), this.extra.take()) {
         (Some(peer), _) => Given::Peer(peer),
@@ -309,6 +317,7 @@ fn begin_with(py: Python<'_>, this: This<'_, ConnectingStep>, socket: &Owned, fa
             waiter: Some(waiter.clone()),
             given,
             server: this.server.take(),
+            context: this.context.take(),
             watcher: this.watcher.object().get(),
         };
         Ok::<_, Raised>((stream::make_of(py, core, parts)?, waiter))

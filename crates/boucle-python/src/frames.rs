@@ -41,8 +41,11 @@ mod layout {
 /// Offsets in bytes of the fields that are read.
 #[cfg(Py_3_11)]
 mod layout {
-    /// The state of a coroutine that awaits. Others: not begun, running, ended.
+    /// The state of a coroutine that awaits. Lower ones: not begun, suspended elsewhere. Higher ones: running, ended.
+    #[cfg(not(Py_3_15))]
     pub(super) const SUSPENDED_IN_AWAIT: i8 = -1;
+    #[cfg(Py_3_15)]
+    pub(super) const SUSPENDED_IN_AWAIT: i8 = 2;
     /// A generator's state.
     #[cfg(not(Py_3_12))]
     pub(super) const STATE: usize = 75;
@@ -68,6 +71,11 @@ mod layout {
     /// The bits of a reference on the stack that are not the address.
     #[cfg(Py_3_14)]
     pub(super) const TAG: usize = 3;
+    /// Where the awaited object is, in words below the top of the stack: from 3.15 on an index of iterators lies above it.
+    #[cfg(all(Py_3_14, not(Py_3_15)))]
+    pub(super) const AWAITED: usize = 1;
+    #[cfg(Py_3_15)]
+    pub(super) const AWAITED: usize = 2;
 }
 
 /// Whether the layout is the one of this interpreter.
@@ -172,10 +180,10 @@ unsafe fn read_code(object: *const PyObject) -> Option<NonNull<PyObject>> {
 /// `object` is a coroutine that is alive.
 #[cfg(Py_3_11)]
 unsafe fn read_code(object: *const PyObject) -> Option<NonNull<PyObject>> {
-    // SAFETY: by this function's contract and the table of offsets, which `check` has tried. A coroutine that has not begun
-    // has the state `CREATED`, a suspended one another below zero; one that runs or has ended is not read.
+    // SAFETY: by this function's contract and the table of offsets, which `check` has tried. One that runs or has ended is not
+    // read.
     unsafe {
-        if field::<i8>(object, layout::STATE) >= 0 {
+        if field::<i8>(object, layout::STATE) > layout::SUSPENDED_IN_AWAIT {
             return None;
         }
         NonNull::new(code_address(object) as *mut PyObject)
@@ -255,7 +263,7 @@ unsafe fn read_awaited(object: *const PyObject) -> Option<NonNull<PyObject>> {
     // SAFETY: by this function's contract and the table of offsets, which `check` has tried.
     unsafe {
         let past: *const usize = field(object, layout::FRAME + layout::STACK_TOP);
-        NonNull::new((past.sub(1).read() & !layout::TAG) as *mut PyObject)
+        NonNull::new((past.sub(layout::AWAITED).read() & !layout::TAG) as *mut PyObject)
     }
 }
 
@@ -269,7 +277,8 @@ pub(crate) fn line(code: &Owned, offset: u32) -> u32 {
 /// Reads a coroutine both ways: `chain` is suspended and awaits another one, that a third, and that an object which is none;
 /// `fresh` has not begun. Where the answers agree, reading is switched on. Closes `chain`.
 pub(crate) fn check(chain: &Bound<'_, PyAny>, fresh: &Bound<'_, PyAny>) -> PyResult<bool> {
-    if !is_coroutine(chain.as_ptr()) || !is_coroutine(fresh.as_ptr()) {
+    let is_known = cfg!(not(Py_3_16));
+    if !is_known || !is_coroutine(chain.as_ptr()) || !is_coroutine(fresh.as_ptr()) {
         return Ok(false);
     }
     let mut expected = Vec::new();

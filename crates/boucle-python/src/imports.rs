@@ -27,6 +27,8 @@ pub(crate) struct Imports {
     pub(crate) context: Owned,
     /// The tuple `("context",)`.
     pub(crate) context_only: Owned,
+    /// The string `create_task`.
+    pub(crate) create_task: Owned,
     /// The string `call_soon`.
     pub(crate) call_soon: Owned,
     /// The string `msg`.
@@ -182,6 +184,7 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
         extract_stack: format_helpers.getattr("extract_stack")?.into(),
         context: PyString::intern(py, "context").into_any().into(),
         context_only: PyTuple::new(py, [PyString::intern(py, "context")])?.into_any().into(),
+        create_task: PyString::intern(py, "create_task").into_any().into(),
         call_soon: PyString::intern(py, "call_soon").into_any().into(),
         msg: PyString::intern(py, "msg").into_any().into(),
         name: PyString::intern(py, "name").into_any().into(),

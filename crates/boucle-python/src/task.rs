@@ -212,6 +212,13 @@ pub(crate) fn begin(py: Python<'_>, this: This<'_, Task>, parts: Parts) -> Resul
         return Err(pyo3::exceptions::PyTypeError::new_err(text).into());
     }
     let context = match context {
+        // Before 3.15 asyncio takes it, and the first step fails.
+        Some(context) if cfg!(Py_3_15) && !context.is_one() => {
+            this.flags().reports_destruction.set(false);
+            let text =
+                format!("a contextvars.Context was expected, got {}", context.content().any(py).get_type().name()?);
+            return Err(pyo3::exceptions::PyTypeError::new_err(text).into());
+        }
         Some(context) => context,
         None => Context::copy_current(py)?,
     };
@@ -228,7 +235,11 @@ pub(crate) fn begin(py: Python<'_>, this: This<'_, Task>, parts: Parts) -> Resul
     this.flags().reports_destruction.set(true);
     drop(former);
     if eager && is_running(py, this)? {
-        return step::start_eagerly(py, this);
+        let started = step::start_eagerly(py, this);
+        if cfg!(Py_3_15) && started.is_err() {
+            this.flags().reports_destruction.set(false);
+        }
+        return started;
     }
     soon::step_soon(py, this, None)?;
     registry::enter(py, this);

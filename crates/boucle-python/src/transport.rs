@@ -32,7 +32,7 @@ use crate::raw::{Args, Owned, Result, This, method};
 /// The methods of a loop that make transports.
 pub(crate) fn methods() -> [ffi::PyMethodDef; 5] {
     [
-        method!(LoopCore, "_make_socket_transport", args make_socket_transport, "_make_socket_transport($self, sock, protocol, waiter=None, *, extra=None, server=None)\n--\n\nA transport of a connected stream socket, which it owns from now on."),
+        method!(LoopCore, "_make_socket_transport", args make_socket_transport, "_make_socket_transport($self, sock, protocol, waiter=None, *, extra=None, server=None, context=None)\n--\n\nA transport of a connected stream socket, which it owns from now on."),
         method!(LoopCore, "_make_datagram_transport", args datagram::make, "_make_datagram_transport($self, sock, protocol, address=None, waiter=None, extra=None)\n--\n\nA transport of a datagram socket, which it owns from now on."),
         method!(LoopCore, "_make_read_pipe_transport", args pipe::make_reader, "_make_read_pipe_transport($self, pipe, protocol, waiter=None, extra=None)\n--\n\nA transport that reads from a pipe, which it owns from now on."),
         method!(LoopCore, "_make_write_pipe_transport", args pipe::make_writer, "_make_write_pipe_transport($self, pipe, protocol, waiter=None, extra=None)\n--\n\nA transport that writes to a pipe, which it owns from now on."),

@@ -16,19 +16,21 @@ use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::raw::args::Arg;
 use crate::raw::class::MaybeInstance;
-use crate::raw::{Args, ObjectCell, Owned, Result, This, method, vector};
+use crate::raw::{Args, ObjectCell, Owned, Result, This, call, method, vector};
 use crate::sock::plain::{self, Peer};
 use crate::versions;
 
-/// Where the arguments of `_accept_connection` are; behind them are the time-outs of TLS.
+/// Where the arguments of `_accept_connection` are; behind them are the time-outs of TLS, and from 3.15 on the context in which
+/// the server was made.
 const FACTORY: usize = 0;
 const LISTENER: usize = 1;
 const TLS: usize = 2;
 const SERVER: usize = 3;
 const BACKLOG: usize = 4;
 const TIMEOUTS: usize = 5;
+const CONTEXT: usize = 7;
 
-/// `_accept_connection(protocol_factory, sock, sslcontext, server, backlog, *timeouts)`.
+/// `_accept_connection(protocol_factory, sock, sslcontext, server, backlog, *timeouts)`, and from 3.15 on a context.
 fn accept_all(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
     let asyncios = &imports::get(py).accept_connection;
     let Some((listener, attempts)) = usual_listener(py, core, args)? else {
@@ -73,21 +75,37 @@ fn usual_listener(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> R
     Ok(Some((listener, backlog + versions::get(py).attempts_for_no_backlog(py)?)))
 }
 
-/// Makes the task of a connection.
+/// Makes the task of a connection. Where there is a context, it runs in a copy, and so do the callbacks of the connection.
 fn serve(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>, connection: Owned, peer: Peer) -> Result<()> {
     let given = |index| args.get(index).map_or_else(|| Owned::none(py), Arg::to_owned);
     let owner = core.to_owned();
     let (factory, tls, server) = (given(FACTORY), given(TLS), given(SERVER));
+    let context = match args.get(CONTEXT).filter(|context| !context.is_none()) {
+        Some(context) => Some(vector::method(py, &context.to_owned(), intern!(py, "copy"), &[])?),
+        None => None,
+    };
     let coroutine = if tls.is_none() {
-        step(py, core, factory, connection, peer, server)?
+        step(py, core, Accepted { factory, connection, peer, server, context: context.clone() })?
     } else {
         let extra = extra(py, peer)?;
         let all = [&factory, &connection, &extra, &tls, &server].map(|argument| argument.any(py).to_owned());
-        let timeouts = args.from(TIMEOUTS).map(|argument| argument.any(py).to_owned());
+        let timeouts = args.from(TIMEOUTS).take(CONTEXT - TIMEOUTS).map(|argument| argument.any(py).to_owned());
         let all = PyTuple::new(py, all.into_iter().chain(timeouts).collect::<Vec<_>>())?;
-        owner.any(py).call_method1(intern!(py, "_accept_connection2"), all)?.into()
+        let named = PyDict::new(py);
+        if let Some(context) = &context {
+            named.set_item(intern!(py, "context"), context.any(py))?;
+        }
+        owner.any(py).call_method(intern!(py, "_accept_connection2"), all, Some(&named))?.into()
     };
-    vector::method(py, &owner, intern!(py, "create_task"), &[&coroutine]).map(drop)
+    let constants = imports::get(py);
+    match context {
+        Some(context) => {
+            let names = &constants.context_only;
+            call::method_with_context(py, &constants.create_task, &owner, &coroutine, None, &context, names)
+        }
+        None => vector::method(py, &owner, &constants.create_task, &[&coroutine]),
+    }
+    .map(drop)
 }
 
 /// What asyncio says of an accepted connection.
@@ -102,15 +120,18 @@ fn accept_one(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Resul
     args.forward(&imports::get(py).accept_connection2, &core.to_owned())
 }
 
-/// The coroutine of a connection without TLS.
-fn step(
-    py: Python<'_>,
-    core: This<'_, LoopCore>,
+/// A connection, and what it is told of.
+struct Accepted {
     factory: Owned,
     connection: Owned,
     peer: Peer,
     server: Owned,
-) -> Result<Owned> {
+    context: Option<Owned>,
+}
+
+/// The coroutine of a connection without TLS.
+fn step(py: Python<'_>, core: This<'_, LoopCore>, accepted: Accepted) -> Result<Owned> {
+    let Accepted { factory, connection, peer, server, context } = accepted;
     let (peer, extra) = match peer {
         Peer::Numbers(address) => (Some(address), ObjectCell::default()),
         named @ Peer::Named(_) => (None, ObjectCell::new(extra(py, named)?)),
@@ -122,6 +143,7 @@ fn step(
         extra,
         peer: Cell::new(peer),
         server: if server.is_none() { ObjectCell::default() } else { ObjectCell::new(server) },
+        context: context.map_or_else(ObjectCell::default, ObjectCell::new),
         kind: Cell::new(Kind::Accept),
         ..ConnectingStep::default()
     })
@@ -130,7 +152,7 @@ fn step(
 /// The methods of a loop.
 pub(crate) fn methods() -> [ffi::PyMethodDef; 2] {
     [
-        method!(LoopCore, "_accept_connection", args accept_all, "_accept_connection($self, protocol_factory, sock, sslcontext=None, server=None, backlog=100, *timeouts)\n--\n\nTakes the connections that wait, each in a task, at most as many as the backlog."),
-        method!(LoopCore, "_accept_connection2", args accept_one, "_accept_connection2($self, protocol_factory, conn, extra, sslcontext=None, server=None, *timeouts)\n--\n\nMakes the protocol and the transport of a connection."),
+        method!(LoopCore, "_accept_connection", args accept_all, "_accept_connection($self, protocol_factory, sock, sslcontext=None, server=None, backlog=100, *timeouts_and_context)\n--\n\nTakes the connections that wait, each in a task, at most as many as the backlog."),
+        method!(LoopCore, "_accept_connection2", args accept_one, "_accept_connection2($self, protocol_factory, conn, extra, sslcontext=None, server=None, *timeouts, context=None)\n--\n\nMakes the protocol and the transport of a connection."),
     ]
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::c_void;
 
-use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PySet, PyTuple};
 use pyo3::{ffi, intern};
@@ -39,7 +39,20 @@ fn initialise(
             }
         }
     }
+    refuse_again(py, this)?;
     initialise_with(py, this, owner)
+}
+
+/// From 3.15 on `__init__` runs once.
+pub(crate) fn refuse_again(py: Python<'_>, this: This<'_, Future>) -> Result<()> {
+    if cfg!(not(Py_3_15)) || this.owner().object().is_empty() {
+        return Ok(());
+    }
+    let object = this.to_owned();
+    let class = object.any(py).get_type();
+    let is_ours = This::<Future>::exactly(&object).is_some() || crate::task::native(&object).is_some();
+    let name = if is_ours { class.fully_qualified_name()? } else { class.name()? };
+    Err(PyRuntimeError::new_err(format!("{name} object is already initialized")).into())
 }
 
 /// What `__init__` does, also that of a task.

@@ -39,7 +39,8 @@ pub(crate) fn call_soon(
     let Some(owner) = of.owner.object().get() else { return Ok(()) };
     let context = context.clone().into_object(py)?;
     let imports = imports::get(py);
-    call::call_soon(py, &imports.call_soon, &owner, callback, argument, &context, &imports.context_only).map(drop)
+    call::method_with_context(py, &imports.call_soon, &owner, callback, argument, &context, &imports.context_only)
+        .map(drop)
 }
 
 /// Where asyncio's function is that sets the result of a timer's or a waiter's future: asked at each callback.

@@ -236,20 +236,20 @@ pub(crate) fn class_version<T: super::Class>(instance: super::This<'_, T>) -> u3
     unsafe { (*ffi::Py_TYPE(instance.as_ptr())).tp_version_tag }
 }
 
-/// Calls `object.call_soon(callback, argument, context=context)`. `names` is the tuple `("context",)`.
-pub(crate) fn call_soon(
+/// Calls `object.method(first, second, context=context)`. `names` is the tuple `("context",)`.
+pub(crate) fn method_with_context(
     _: Python<'_>,
     method: &Owned,
-    owner: &Owned,
-    callback: &Owned,
-    argument: Option<&Owned>,
+    object: &Owned,
+    first: &Owned,
+    second: Option<&Owned>,
     context: &Owned,
     names: &Owned,
 ) -> Result<Owned> {
-    let mut all = [owner.as_ptr(), callback.as_ptr(), ptr::null_mut(), ptr::null_mut()];
-    let count = match argument {
-        Some(argument) => {
-            all[2] = argument.as_ptr();
+    let mut all = [object.as_ptr(), first.as_ptr(), ptr::null_mut(), ptr::null_mut()];
+    let count = match second {
+        Some(second) => {
+            all[2] = second.as_ptr();
             3
         }
         None => 2,

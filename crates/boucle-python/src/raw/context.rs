@@ -99,6 +99,13 @@ impl Context {
         (!argument.is_none()).then(|| Self(argument.to_owned()))
     }
 
+    /// Whether it is one: a caller may give anything.
+    pub(crate) fn is_one(&self) -> bool {
+        let Self(kept) = self;
+        // SAFETY: the object is alive.
+        is_mapping(kept.as_ptr()) || unsafe { ffi::PyContext_CheckExact(kept.as_ptr()) != 0 }
+    }
+
     /// The object, for Python.
     pub(crate) fn into_object(self, py: Python<'_>) -> Result<Owned> {
         let Self(kept) = self;

@@ -160,6 +160,7 @@ mod said {
     pub(super) const GIL_LOCKED: usize = 17;
     pub(super) const GIL_HOLDER: usize = 18;
     pub(super) const THREAD: usize = 19;
+    pub(super) const BLOCK: usize = 26;
     pub(super) const FRAME: usize = 28;
     pub(super) const CODE: usize = 34;
     pub(super) const TEXT: usize = 67;
@@ -167,17 +168,33 @@ mod said {
 }
 
 /// Where `_PyRuntime` says the offsets, in words of 64 bits from its beginning.
-#[cfg(Py_3_14)]
+#[cfg(all(Py_3_14, not(Py_3_15)))]
 mod said {
     pub(super) const VERSION: u64 = 0x030e;
     pub(super) const INTERPRETER_GC: usize = 11;
     pub(super) const GIL_LOCKED: usize = 18;
     pub(super) const GIL_HOLDER: usize = 19;
     pub(super) const THREAD: usize = 22;
+    pub(super) const BLOCK: usize = 29;
     pub(super) const FRAME: usize = 31;
     pub(super) const CODE: usize = 39;
     pub(super) const TEXT: usize = 77;
     pub(super) const GC: usize = 81;
+}
+
+/// Where `_PyRuntime` says the offsets, in words of 64 bits from its beginning.
+#[cfg(Py_3_15)]
+mod said {
+    pub(super) const VERSION: u64 = 0x030f;
+    pub(super) const INTERPRETER_GC: usize = 11;
+    pub(super) const GIL_LOCKED: usize = 18;
+    pub(super) const GIL_HOLDER: usize = 19;
+    pub(super) const THREAD: usize = 22;
+    pub(super) const BLOCK: usize = 32;
+    pub(super) const FRAME: usize = 39;
+    pub(super) const CODE: usize = 47;
+    pub(super) const TEXT: usize = 89;
+    pub(super) const GC: usize = 94;
 }
 
 /// The offsets of this Python, which it says itself.
@@ -203,7 +220,7 @@ pub(super) fn find(access: &Access, runtime: usize) -> Result<Offsets, String> {
         thread: Thread {
             current: at(said::THREAD, 4),
             within: None,
-            block: Some(at(said::THREAD, 7)),
+            block: Some(word(said::BLOCK) as usize),
             interpreter: at(said::THREAD, 3),
         },
         frame: Frame {

@@ -8,7 +8,9 @@ use pyo3::types::{PyDict, PyTuple};
 use pyo3::{ffi, intern};
 
 use super::{Parts, Task, as_future, begin, native, step};
-use crate::future::attributes::{assigned, cancel_message, generic_alias, initialise_with, only_argument};
+use crate::future::attributes::{
+    assigned, cancel_message, generic_alias, initialise_with, only_argument, refuse_again,
+};
 use crate::future::{self, Future};
 use crate::imports;
 use crate::mutation::Mutation;
@@ -53,6 +55,7 @@ fn initialise(
     let Some(coroutine) = coroutine else {
         return Err(PyTypeError::new_err("Task() missing required argument 'coro' (pos 1)").into());
     };
+    refuse_again(py, as_future(this))?;
     this.links.leave();
     this.flags().reports_destruction.set(false);
     initialise_with(py, as_future(this), owner)?;

@@ -91,7 +91,7 @@ pub(super) fn lost_soon(
     let callback = protocol.any(py).getattr(intern!(py, "connection_lost"))?.into();
     let imports = imports::get(py);
     let names = &imports.context_only;
-    call::call_soon(py, &imports.call_soon, &owner, &callback, Some(exception), &context, names).map(drop)
+    call::method_with_context(py, &imports.call_soon, &owner, &callback, Some(exception), &context, names).map(drop)
 }
 
 /// Tells the loop's exception handler.

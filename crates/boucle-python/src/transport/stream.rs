@@ -10,7 +10,8 @@
 //!
 //! * `connection_lost` is called once: by the step that [`closing::lose`] schedules, and whoever schedules it has counted
 //!   `conn_lost` up from zero.
-//! * All callbacks of the protocol run in one context: the one in which the transport was made.
+//! * All callbacks of the protocol run in one context: a copy of the one in which the transport was made, or what the caller
+//!   gives, which asyncio does from 3.15 on.
 //! * The kernel is told once, when reading starts, and once when the transport ends; and when something has to wait for the
 //!   peer. So descriptors become ready in the order in which they do on asyncio.
 
@@ -175,14 +176,15 @@ pub(crate) fn initialise(py: Python<'_>) -> Result<Owned> {
     Ok(class)
 }
 
-/// `_make_socket_transport(sock, protocol, waiter=None, *, extra=None, server=None)`.
+/// `_make_socket_transport(sock, protocol, waiter=None, *, extra=None, server=None, context=None)`.
 pub(super) fn make(py: Python<'_>, core: This<'_, LoopCore>, args: Args<'_>) -> Result<Owned> {
-    let names = ["sock", "protocol", "waiter", "extra", "server"];
-    let [Some(sock), Some(protocol), waiter, extra, server] = args.named(py, "_make_socket_transport", names)? else {
+    let names = ["sock", "protocol", "waiter", "extra", "server", "context"];
+    let parts = args.named(py, "_make_socket_transport", names)?;
+    let [Some(sock), Some(protocol), waiter, extra, server, context] = parts else {
         return Err(PyTypeError::new_err("_make_socket_transport() needs a socket and a protocol").into());
     };
     let given = extra.map_or(Given::Nothing, Given::Extra);
-    make_of(py, core, Parts { sock, protocol, waiter, given, server, watcher: None })
+    make_of(py, core, Parts { sock, protocol, waiter, given, server, context, watcher: None })
 }
 
 /// What a transport is made of.
@@ -193,13 +195,15 @@ pub(crate) struct Parts {
     pub(crate) waiter: Option<Owned>,
     pub(crate) given: Given,
     pub(crate) server: Option<Owned>,
+    /// The context of its callbacks; a copy of the current one where there is none.
+    pub(crate) context: Option<Owned>,
     /// What watches the descriptor already.
     pub(crate) watcher: Option<Owned>,
 }
 
 /// The transport of a connected stream socket.
 pub(crate) fn make_of(py: Python<'_>, core: This<'_, LoopCore>, parts: Parts) -> Result<Owned> {
-    let Parts { sock, protocol, waiter, given, server, watcher } = parts;
+    let Parts { sock, protocol, waiter, given, server, context, watcher } = parts;
     let owner = core.to_owned();
     let number = plain::number(py, &sock)?;
     if !plain::is_socket(py, &sock) || known::is_in_use(py, core, &number)? {
@@ -210,7 +214,7 @@ pub(crate) fn make_of(py: Python<'_>, core: This<'_, LoopCore>, parts: Parts) ->
     let object = STREAMS.make_collected(py, StreamTransport::default)?;
     let Some(this) = This::<StreamTransport>::exactly(&object) else { return Ok(object) };
     described::look(py, this, &sock, fd, given, family == socket::INET || family == socket::INET6)?;
-    let context = Context::copy_current(py)?.into_object(py)?;
+    let context = context.map_or_else(|| Context::copy_current(py)?.into_object(py), Ok)?;
     this.fd.set(fd);
     if family != socket::UNIX {
         socket::set_no_delay(fd).map_err(|error| to_py_err(&error))?;

@@ -62,7 +62,7 @@ impl<const N: usize> Layout<N> {
             // SAFETY: the caller passes a class, which is alive.
             unsafe { ((*class).tp_flags, (*class).tp_basicsize) }
         };
-        if cfg!(Py_3_15) || flags & INLINE_VALUES == 0 {
+        if cfg!(Py_3_16) || flags & INLINE_VALUES == 0 {
             return Ok(None);
         }
         let instance: Owned = class.any(py).call_method1("__new__", (class.any(py),))?.into();
@@ -218,7 +218,7 @@ pub(crate) fn can_tell_attributes(py: Python<'_>, class: &Bound<'_, PyType>) -> 
         let flags = unsafe { (*class.as_type_ptr()).tp_flags };
         flags & (INLINE_VALUES | MANAGED_DICTIONARY) == MANAGED_DICTIONARY
     });
-    if cfg!(Py_3_15) || !keeps_a_dictionary_only {
+    if cfg!(Py_3_16) || !keeps_a_dictionary_only {
         return Ok(false);
     }
     let instance: Owned = trial.call0()?.into();
