@@ -33,7 +33,7 @@ pub(crate) use hash;
 /// The object is alive.
 pub(crate) unsafe fn of_identity(object: *mut ffi::PyObject) -> ffi::Py_hash_t {
     // SAFETY: a class that is there for ever and does not change.
-    let slot = unsafe { (*&raw const ffi::PyBaseObject_Type).tp_hash };
+    let slot = unsafe { ffi::PyBaseObject_Type.tp_hash };
     // SAFETY: by this function's contract.
     slot.map_or(-1, |hash| unsafe { hash(object) })
 }
