@@ -153,9 +153,11 @@ fn is_made_in(
 
 /// A function of Python code that a module makes; nothing where somebody has put something else in its place.
 pub(crate) fn function_of(module: &Bound<'_, PyModule>, name: &str) -> PyResult<Option<Function>> {
-    let object = module.getattr(name)?;
+    let name = PyString::intern(module.py(), name);
+    let object = module.getattr(&name)?;
     let Some(function) = Function::of(object.clone().into()) else { return Ok(None) };
-    Ok(object.getattr("__globals__")?.is(module.dict()).then_some(function))
+    let home = module.name()?.to_string();
+    Ok(is_made_in(&object, &name, true, &[&home])?.then_some(function))
 }
 
 /// The names in a module.

@@ -325,16 +325,15 @@ fn step_task(py: Python<'_>, this: This<'_, LoopCore>, task: This<'_, Task>, ite
         let exception = Raised.take_value(py);
         forget_current(py, this)?;
         result = report_failure(py, this, task, exception);
-    } else if this.current_task.is_told()
-        && (!task::as_future(task).is_pending() || item.references() <= CURRENT_AND_ITEM)
-    {
+    } else if !task::as_future(task).is_pending() || item.references() <= CURRENT_AND_ITEM {
         // It is done, or nobody but the two of us holds it: it must not live on as the current one.
         release_current(py, this)?;
     }
     result
 }
 
-/// How many references there are to a task that nobody holds, but for the dictionary of current tasks and the queue.
+/// How many references there are to a task that nobody holds, but for the dictionary of current tasks, where asyncio was told
+/// of it, and the queue.
 const CURRENT_AND_ITEM: isize = 2;
 
 /// A step failed outside of the coroutine: the exception handler is told, as about any callback.

@@ -167,7 +167,7 @@ pub(crate) fn tell(py: Python<'_>, owner: This<'_, LoopCore>) -> Result<()> {
 }
 
 /// Makes `task` the current one of a loop, nothing if `None`, whoever was before. Returns who was.
-pub(crate) fn swap(py: Python<'_>, owner: &Owned, task: Option<&Owned>) -> Result<Option<Owned>> {
+fn swap(py: Python<'_>, owner: &Owned, task: Option<&Owned>) -> Result<Option<Owned>> {
     match CURRENT.get(py) {
         Current::Dictionary(dictionary) => {
             let dictionary = dictionary.bind(py);
