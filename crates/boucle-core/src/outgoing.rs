@@ -1,11 +1,13 @@
 //! What was written and not sent yet: a queue of pieces, and how much of the first is gone.
 //!
-//! A piece is whatever holds bytes. A Python face queues the program's own `bytes` objects, so that nothing is copied.
+//! A piece is whatever holds bytes. A Python face queues the program's own `bytes` objects, so that nothing is copied: but
+//! small ones that wait beside each other are put together, for a place in the list, in the kernel's list and a turn of its
+//! loop cost as much as the copy of some hundred bytes. A piece that leaves alone is never copied.
 //!
 //! # Invariants
 //!
 //! * No piece is empty, and `sent` is less than the length of the first.
-//! * A piece that was sent is handed out, for dropping one may run code that comes back here.
+//! * A piece that was sent or copied is handed out, for dropping one may run code that comes back here.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -18,10 +20,60 @@ use crate::socket::{self, Outcome};
 /// So many pieces are sent without a list of them on the heap.
 const FEW: usize = 16;
 
+/// Longer pieces are not put together with others.
+const SMALL: usize = 512;
+
+/// What is put together gets no longer than this.
+const TOGETHER: usize = 16 * 1024;
+
+/// The room that the first two get.
+const ROOM: usize = 1024;
+
+/// What waits in one place.
+#[derive(Debug)]
+enum Piece<P> {
+    /// A piece as it was written.
+    Whole(P),
+    /// Small ones, put together.
+    Together(Vec<u8>),
+}
+
+impl<P: AsRef<[u8]>> Piece<P> {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Whole(piece) => piece.as_ref(),
+            Self::Together(bytes) => bytes,
+        }
+    }
+
+    /// Whether a small piece of this length is put together with this one.
+    fn takes(&self, len: usize) -> bool {
+        match self {
+            Self::Whole(piece) => piece.as_ref().len() <= SMALL,
+            Self::Together(bytes) => bytes.len() + len <= TOGETHER,
+        }
+    }
+
+    /// Appends. Returns the piece that this was until now.
+    fn append(&mut self, content: &[u8]) -> Option<P> {
+        if let Self::Together(bytes) = self {
+            bytes.extend_from_slice(content);
+            return None;
+        }
+        let mut together = Vec::with_capacity(ROOM);
+        together.extend_from_slice(self.bytes());
+        together.extend_from_slice(content);
+        match std::mem::replace(self, Self::Together(together)) {
+            Self::Whole(piece) => Some(piece),
+            Self::Together(_) => None,
+        }
+    }
+}
+
 /// Pieces that wait to be sent.
 #[derive(Debug)]
 pub struct Outgoing<P> {
-    pieces: VecDeque<P>,
+    pieces: VecDeque<Piece<P>>,
     /// How many bytes of the first piece were sent.
     sent: usize,
     len: usize,
@@ -37,15 +89,6 @@ pub struct Gone<P> {
 impl<P> Default for Gone<P> {
     fn default() -> Self {
         Self { first: None, rest: Vec::new() }
-    }
-}
-
-impl<P> Gone<P> {
-    /// How many.
-    #[inline]
-    #[must_use]
-    pub fn count(&self) -> usize {
-        usize::from(self.first.is_some()) + self.rest.len()
     }
 }
 
@@ -79,15 +122,29 @@ impl<P: AsRef<[u8]>> Outgoing<P> {
         self.len == 0
     }
 
-    /// Appends a piece. An empty one is handed back.
-    pub fn push(&mut self, piece: P) -> Option<P> {
+    /// Whether one call offers the kernel all that waits.
+    pub fn is_offered_whole(&self) -> bool {
+        self.pieces.len() <= socket::MOST_PIECES
+    }
+
+    /// Appends a piece. What is not needed any more, for it is empty or was copied, is handed out.
+    #[inline]
+    #[must_use = "dropping them may run code"]
+    pub fn push(&mut self, piece: P) -> (Option<P>, Option<P>) {
         let len = piece.as_ref().len();
         if len == 0 {
-            return Some(piece);
+            return (Some(piece), None);
         }
         self.len += len;
-        self.pieces.push_back(piece);
-        None
+        if len <= SMALL
+            && let Some(last) = self.pieces.back_mut()
+            && last.takes(len)
+        {
+            let former = last.append(piece.as_ref());
+            return (Some(piece), former);
+        }
+        self.pieces.push_back(Piece::Whole(piece));
+        (None, None)
     }
 
     /// Takes everything out.
@@ -114,7 +171,7 @@ impl<P: AsRef<[u8]>> Outgoing<P> {
     ) -> Result<Outcome> {
         let outcome = match self.pieces.len() {
             0 => return Ok(Outcome::Done(0)),
-            1 => one(&self.pieces[0].as_ref()[self.sent..])?,
+            1 => one(&self.pieces[0].bytes()[self.sent..])?,
             2..=FEW => {
                 let mut few = [IoSlice::new(&[]); FEW];
                 let count = self.slices(&mut few);
@@ -136,7 +193,7 @@ impl<P: AsRef<[u8]>> Outgoing<P> {
         let mut count = 0;
         for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
             let begin = if count == 0 { self.sent } else { 0 };
-            *slice = IoSlice::new(&piece.as_ref()[begin..]);
+            *slice = IoSlice::new(&piece.bytes()[begin..]);
             count += 1;
         }
         count
@@ -147,12 +204,14 @@ impl<P: AsRef<[u8]>> Outgoing<P> {
         self.len -= count;
         self.sent += count;
         while let Some(first) = self.pieces.front() {
-            let len = first.as_ref().len();
+            let len = first.bytes().len();
             if self.sent < len {
                 break;
             }
             self.sent -= len;
-            done.extend(self.pieces.pop_front());
+            if let Some(Piece::Whole(piece)) = self.pieces.pop_front() {
+                done.extend([piece]);
+            }
         }
     }
 }
@@ -164,49 +223,85 @@ mod tests {
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
 
+    /// Pieces that are never put together.
+    const LARGE: [&[u8]; 3] = [&[b'a'; SMALL + 1], &[b'b'; SMALL + 2], &[b'c'; SMALL + 3]];
+
     fn filled(pieces: &[&'static [u8]]) -> Outgoing<&'static [u8]> {
         let mut outgoing = Outgoing::default();
         for piece in pieces {
-            outgoing.push(*piece);
+            let _handed_out = outgoing.push(*piece);
         }
         outgoing
     }
 
+    /// What waits, one after the other.
+    fn waiting(outgoing: &Outgoing<&'static [u8]>) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); 8];
+        let count = outgoing.slices(&mut slices);
+        slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect()
+    }
+
     #[test]
     fn pieces_leave_together_and_in_order() {
-        let (one, mut other) = UnixStream::pair().unwrap();
-        let mut outgoing = filled(&[b"head", b"", b"body"]);
-        let mut done = Gone::default();
-        assert_eq!(outgoing.send(one.as_raw_fd(), &mut done), Ok(Outcome::Done(8)));
-        assert_eq!((outgoing.len(), done.count()), (0, 2));
-        let mut read = [0; 8];
-        other.read_exact(&mut read).unwrap();
-        assert_eq!(&read, b"headbody");
+        for pieces in [[&b"head"[..], b"", b"body"], [LARGE[0], b"", LARGE[1]], [b"head", LARGE[0], b"tail"]] {
+            let (one, mut other) = UnixStream::pair().unwrap();
+            let mut outgoing = filled(&pieces);
+            let whole = pieces.concat();
+            assert_eq!(outgoing.send(one.as_raw_fd(), &mut Gone::default()), Ok(Outcome::Done(whole.len())));
+            assert!(outgoing.is_empty() && outgoing.pieces.is_empty());
+            let mut read = vec![0; whole.len()];
+            other.read_exact(&mut read).unwrap();
+            assert_eq!(read, whole);
+        }
     }
 
     #[test]
     fn what_was_sent_of_a_piece_is_not_sent_again() {
-        let mut outgoing = filled(&[b"abc", b"defg", b"h"]);
+        let mut outgoing = filled(&LARGE);
+        let mut done = Vec::new();
+        outgoing.advance(SMALL + 3, &mut done);
+        assert_eq!((outgoing.len(), done), (2 * SMALL + 3, vec![LARGE[0]]));
+        assert_eq!(waiting(&outgoing), [&LARGE[1][2..], LARGE[2]].concat());
+    }
+
+    #[test]
+    fn small_pieces_are_put_together_where_the_last_one_is_small() {
+        let mut outgoing = filled(&[b"abc"]);
+        assert_eq!(outgoing.push(b"defg"), (Some(&b"defg"[..]), Some(&b"abc"[..])));
+        assert_eq!(outgoing.push(b""), (Some(&b""[..]), None));
+        assert_eq!(outgoing.push(b"h"), (Some(&b"h"[..]), None));
         let mut done = Vec::new();
         outgoing.advance(5, &mut done);
-        assert_eq!((outgoing.len(), done), (3, vec![b"abc".as_slice()]));
-        let mut slices = [IoSlice::new(&[]); 4];
-        let count = outgoing.slices(&mut slices);
-        let bytes: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect();
-        assert_eq!(bytes, b"fgh");
+        assert_eq!((waiting(&outgoing), outgoing.len(), done.len()), (b"fgh".to_vec(), 3, 0));
+        assert_eq!(outgoing.push(b"i"), (Some(&b"i"[..]), None));
+        assert_eq!(outgoing.push(LARGE[0]), (None, None));
+        assert_eq!(outgoing.push(b"j"), (None, None));
+        assert_eq!((waiting(&outgoing), outgoing.pieces.len()), ([b"fghi", LARGE[0], b"j"].concat(), 3));
+        outgoing.advance(outgoing.len(), &mut done);
+        assert_eq!((outgoing.pieces.len(), done), (0, vec![LARGE[0], b"j"]));
+    }
+
+    #[test]
+    fn what_is_put_together_has_a_limit() {
+        let mut outgoing = Outgoing::default();
+        let pieces = 2 * TOGETHER / SMALL + 1;
+        for _ in 0..pieces {
+            let _handed_out = outgoing.push(&LARGE[0][..SMALL]);
+        }
+        assert_eq!((outgoing.len(), outgoing.pieces.len()), (pieces * SMALL, 3));
     }
 
     #[test]
     fn pieces_are_written_to_what_is_no_socket() {
         let (mut end, pipe) = std::io::pipe().unwrap();
-        let mut outgoing = filled(&[b"head", b"body"]);
+        let mut outgoing = filled(&LARGE[..2]);
         let mut done = Vec::new();
-        assert_eq!(outgoing.write(pipe.as_raw_fd(), &mut done), Ok(Outcome::Done(8)));
-        outgoing.push(b"tail");
+        assert_eq!(outgoing.write(pipe.as_raw_fd(), &mut done), Ok(Outcome::Done(2 * SMALL + 3)));
+        let _handed_out = outgoing.push(b"tail");
         assert_eq!(outgoing.write(pipe.as_raw_fd(), &mut done), Ok(Outcome::Done(4)));
-        let mut read = [0; 12];
+        let mut read = [0; 2 * SMALL + 7];
         end.read_exact(&mut read).unwrap();
-        assert_eq!((&read, done.len()), (b"headbodytail", 3));
+        assert_eq!((read.to_vec(), done.len()), ([LARGE[0], LARGE[1], b"tail"].concat(), 3));
     }
 
     #[test]
@@ -215,8 +310,9 @@ mod tests {
         one.set_nonblocking(true).unwrap();
         let big = vec![0_u8; 1 << 24];
         let mut outgoing = Outgoing::default();
-        outgoing.push(big.as_slice());
-        outgoing.push(b"after");
+        for piece in [big.as_slice(), b"after"] {
+            let _handed_out = outgoing.push(piece);
+        }
         let mut done = Vec::new();
         let Ok(Outcome::Done(count)) = outgoing.send(one.as_raw_fd(), &mut done) else { panic!("nothing was sent") };
         assert_eq!(outgoing.len(), (1 << 24) + 5 - count);
@@ -226,13 +322,18 @@ mod tests {
 
     #[test]
     fn more_pieces_than_one_call_takes_leave_in_several() {
-        let (one, _other) = UnixStream::pair().unwrap();
+        let (one, other) = UnixStream::pair().unwrap();
+        let reader = std::thread::spawn(move || std::io::copy(&mut &other, &mut std::io::sink()).unwrap());
         let mut outgoing = Outgoing::default();
         for _ in 0..=socket::MOST_PIECES {
-            outgoing.push(b"x");
+            let _handed_out = outgoing.push(LARGE[0]);
         }
-        let mut done = Gone::default();
-        assert_eq!(outgoing.send(one.as_raw_fd(), &mut done), Ok(Outcome::Done(socket::MOST_PIECES)));
-        assert_eq!(outgoing.send(one.as_raw_fd(), &mut done), Ok(Outcome::Done(1)));
+        assert!(!outgoing.is_offered_whole());
+        let whole = outgoing.len();
+        assert_eq!(outgoing.send(one.as_raw_fd(), &mut Gone::default()), Ok(Outcome::Done(whole - LARGE[0].len())));
+        assert!(outgoing.is_offered_whole());
+        assert_eq!(outgoing.send(one.as_raw_fd(), &mut Gone::default()), Ok(Outcome::Done(LARGE[0].len())));
+        drop(one);
+        assert_eq!(reader.join().unwrap(), whole as u64);
     }
 }

@@ -179,8 +179,8 @@ fn write(py: Python<'_>, this: This<'_, WritePipeTransport>, args: Args<'_>) -> 
         }
     };
     let waits = !this.outgoing.borrow().is_empty();
-    let empty = this.outgoing.borrow_mut().push(piece);
-    drop(empty);
+    let handed_out = this.outgoing.borrow_mut().push(piece);
+    drop(handed_out);
     if !waits {
         if let Err(exception) = attempt(py, this) {
             return fail(py, this, &exception);

@@ -113,8 +113,8 @@ pub(super) fn write_lines(py: Python<'_>, this: This<'_, StreamTransport>, args:
 }
 
 fn queue(this: This<'_, StreamTransport>, piece: Bytes) {
-    let empty = this.outgoing.borrow_mut().push(piece);
-    drop(empty);
+    let handed_out = this.outgoing.borrow_mut().push(piece);
+    drop(handed_out);
 }
 
 /// Something was queued: it waits for the descriptor, or for the end of the step, or leaves now. `pauses` says whether the
@@ -161,16 +161,16 @@ fn attempt(py: Python<'_>, this: This<'_, StreamTransport>, pauses: bool) -> Res
 /// Tries once to send. Whether the connection still stands.
 fn send(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<bool> {
     let mut done = Gone::default();
-    let (before, outcome) = {
+    let (offered, outcome) = {
         let mut outgoing = this.outgoing.borrow_mut();
-        (outgoing.len(), outgoing.send(this.fd.get(), &mut done))
+        let offered = outgoing.is_offered_whole().then_some(outgoing.len());
+        (offered, outgoing.send(this.fd.get(), &mut done))
     };
-    let pieces = done.count();
     drop(done);
     match outcome {
         Ok(Outcome::Done(count)) => {
             // The kernel took less than it was offered, and tells when it takes more.
-            if count < before && pieces < socket::MOST_PIECES {
+            if offered.is_some_and(|offered| count < offered) {
                 this.watcher.with(|watcher| watcher.used_up_write());
             }
             Ok(true)
