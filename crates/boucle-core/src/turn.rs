@@ -92,6 +92,17 @@ impl<T> Turn<T> {
         }
     }
 
+    /// Begins the next turn at once, where nothing but what is ready could be in its batch: no timer is pending, and the
+    /// caller has nothing to ask the kernel. Then what is ready is the batch.
+    #[inline]
+    pub fn goes_on(&mut self) -> bool {
+        let goes_on = !self.ready.is_empty() && !self.has_timers();
+        if goes_on {
+            self.batch = self.ready.len();
+        }
+        goes_on
+    }
+
     /// Collects the batch of this turn: work that was already ready, then `events` in the order the kernel reported
     /// them, then due timers. `stamp` is the same moment as `now`.
     pub fn collect(&mut self, now: Tick, stamp: Stamp, scale: &Scale, events: impl IntoIterator<Item = T>) {

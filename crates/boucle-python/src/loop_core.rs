@@ -86,8 +86,10 @@ pub(crate) struct LoopCore {
     handles_signals: Cell<bool>,
     /// The step that runs: what it schedules was caused by it. Unknown while none does.
     current: Cell<WokenBy>,
-    /// When the step that runs began; nothing while none does.
-    step_start: Cell<Option<Stamp>>,
+    /// Until when what the step that runs writes may wait for its end, see [`outbox`]; long ago while none runs.
+    puts_off_until: Cell<Stamp>,
+    /// How long that is, in stamps.
+    patience: Cell<u64>,
     /// A list for what the kernel reports, empty between two turns: kept, or each turn would allocate one.
     events: RefCell<Vec<Item>>,
     /// The transports that send when the step returns, and whether there are any.
@@ -101,7 +103,6 @@ pub(crate) struct LoopCore {
     ring: RefCell<Option<Arc<ThreadRing>>>,
     /// What it did, in sums.
     account: Arc<Account>,
-    scale: Cell<Option<Scale>>,
     /// When the last step ended.
     last_end: Cell<Stamp>,
     /// When the GIL was last released.
@@ -132,7 +133,8 @@ impl Default for LoopCore {
             debug: Cell::default(),
             handles_signals: Cell::default(),
             current: Cell::new(WokenBy::UNKNOWN),
-            step_start: Cell::default(),
+            puts_off_until: Cell::default(),
+            patience: Cell::default(),
             events: RefCell::default(),
             outbox: RefCell::default(),
             has_unsent: Cell::default(),
@@ -140,7 +142,6 @@ impl Default for LoopCore {
             scratch: RefCell::default(),
             ring: RefCell::default(),
             account: Arc::default(),
-            scale: Cell::default(),
             last_end: Cell::default(),
             last_release: Cell::default(),
             turns: Cell::default(),

@@ -192,10 +192,16 @@ impl Tally {
         went_on.since(since)
     }
 
+    /// A turn begins to run its batch right after the last one.
+    #[inline]
+    pub fn next_turn(&self) {
+        add(&self.0[word::TURNS], 1);
+    }
+
     /// A turn begins to run its batch, so long after the last one, of which the loop has slept for a part.
     #[inline]
     pub fn turn(&self, between: u64, slept: u64) {
-        add(&self.0[word::TURNS], 1);
+        self.next_turn();
         add(&self.0[word::OVERHEAD], between.saturating_sub(slept));
     }
 

@@ -13,7 +13,9 @@
 //! Rejected: sending at the end of the turn. It saves no more where each step serves one connection, and the first step's
 //! bytes would wait for the last step of the batch.
 
-use boucle_core::clock::Stamp;
+use std::time::Duration;
+
+use boucle_core::clock::{Scale, Stamp};
 use pyo3::{Python, ffi};
 
 use super::LoopCore;
@@ -21,16 +23,30 @@ use crate::raw::guard::afterwards;
 use crate::raw::{Owned, Result, This, method};
 use crate::transport::stream;
 
-/// The age of a step in nanoseconds from which on nothing is put off.
-const PATIENCE: u64 = 1_000_000;
+/// The age of a step from which on nothing is put off.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 impl LoopCore {
+    /// The loop begins to run, with stamps of this scale.
+    pub(super) fn set_patience(&self, scale: &Scale) {
+        self.patience.set(scale.stamps(PATIENCE) as u64);
+    }
+
+    /// A step begins.
+    #[inline]
+    pub(super) fn puts_off_since(&self, start: Stamp) {
+        self.puts_off_until.set(Stamp(start.0 + self.patience.get()));
+    }
+
+    /// No step runs any more.
+    pub(super) fn puts_nothing_off(&self) {
+        self.puts_off_until.set(Stamp::default());
+    }
+
     /// Whether what is written now may wait until the step returns.
     #[inline]
     pub(crate) fn may_put_off(&self) -> bool {
-        let Some(start) = self.step_start.get().filter(|_| !self.writes_at_once.get()) else { return false };
-        let Some(scale) = self.scale.get() else { return false };
-        !self.runs_elsewhere() && scale.nanos(Stamp::now().since(start) as f64) < PATIENCE
+        !self.writes_at_once.get() && Stamp::now() < self.puts_off_until.get() && !self.runs_elsewhere()
     }
 
     /// A transport has something to send when the step returns. Said once a step.

@@ -46,7 +46,7 @@ fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
     let ring = settings::recording().then(|| rings::of_this_thread(&thread_name));
     let scale = Scale::measure();
     drop(this.ring.replace(ring.clone()));
-    this.scale.set(Some(scale));
+    this.set_patience(&scale);
     if let Some(ring) = &ring {
         viewer::introduce(py);
         this.account.enter(ring, Stamp::now());
@@ -75,6 +75,31 @@ fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
 #[inline]
 fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::ThreadRing>>, scale: &Scale) -> Result<()> {
     let watching = this.is_watching();
+    let turns = this.turns.get() + 1;
+    this.turns.set(turns);
+    let is_checked = turns.is_multiple_of(CHECKED_TURN);
+    let stamp = if !watching && !is_checked && this.turn.borrow_mut().goes_on() {
+        if let Some(ring) = ring {
+            ring.tally.next_turn();
+        }
+        this.last_end.get()
+    } else {
+        collect(py, this, ring, scale, watching, is_checked)?
+    };
+    run_batch(py, this, ring, stamp)
+}
+
+/// Waits, and collects the batch of a turn. Returns when that was.
+#[expect(clippy::inline_always, reason = "a call would cost a loop that watches something a thirtieth of its turn")]
+#[inline(always)]
+fn collect(
+    py: Python<'_>,
+    this: This<'_, LoopCore>,
+    ring: Option<&Arc<rings::ThreadRing>>,
+    scale: &Scale,
+    watching: bool,
+    is_checked: bool,
+) -> Result<Stamp> {
     let has_left_over = watching && this.reactor.borrow().as_ref().is_some_and(super::watch::Reactor::has_left_over);
     let (wait, mut now) = {
         let turn = this.turn.borrow();
@@ -84,10 +109,8 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
     // A turn that does not enter the kernel leaves the list where it is.
     let mut events = None;
     let (mut stamp, mut slept) = (this.last_end.get(), 0);
-    let turns = this.turns.get() + 1;
-    this.turns.set(turns);
     // Python code looks after signals by itself, so a turn that does not enter the kernel need not always do it.
-    let looks_around = wait != Wait::Skip || turns.is_multiple_of(CHECKED_TURN);
+    let looks_around = wait != Wait::Skip || is_checked;
     if looks_around {
         release_current(py, this)?;
         watchdog::loop_passes(py);
@@ -127,7 +150,7 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
         loosen_grip(py, this, scale);
         check_signals(py)?;
     }
-    run_batch(py, this, ring, stamp)
+    Ok(stamp)
 }
 
 /// Lets other threads have the GIL, if the loop has kept it for long.
@@ -202,7 +225,7 @@ fn run_batch(
             (turn.pop(), turn.ready_len())
         };
         let Some(Ready { item, since, woken_by }) = next else { break };
-        this.step_start.set(Some(if ring.is_some() { start } else { Stamp::now() }));
+        this.puts_off_since(if ring.is_some() { start } else { Stamp::now() });
         if let Some(task) = task::native(&item) {
             let result = run_task(py, this, task, &item, ring, (&mut start, since, woken_by, left));
             this.steps.set(this.steps.get() + 1);
@@ -256,7 +279,7 @@ fn run_batch(
 /// No step runs any more.
 fn leave_step(this: This<'_, LoopCore>) {
     this.current.set(WokenBy::UNKNOWN);
-    this.step_start.set(None);
+    this.puts_nothing_off();
 }
 
 /// A queued task that has stepped is the current one no longer, and other threads or handlers of signals may look. The next
