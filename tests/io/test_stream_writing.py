@@ -2,6 +2,7 @@
 
 import array
 import asyncio
+import random
 import socket
 from unittest import mock
 
@@ -72,6 +73,47 @@ class TestData:
         data.clear()
         data.extend(b"more")
         assert connection.receive(11) == b"beforeafter"
+
+    @pytest.mark.parametrize("size", [40_000, 4_000_000], ids=["taken", "more than is taken"])
+    @pytest.mark.parametrize("make", [bytearray, memoryview], ids=lambda make: make.__name__)
+    def test_a_large_one_leaves_between_what_is_written_before_and_after(self, connect, make, size):
+        connection = connect()
+        content = bytearray(random.randbytes(size))
+        expected = b"before" + content + b"after" + content[:70_000]
+
+        def write():
+            connection.transport.write(b"bef")
+            connection.transport.write(b"ore")
+            connection.transport.write(make(content))
+            connection.transport.write(b"after")
+            connection.transport.write(make(content)[:70_000])
+            # Nothing holds its memory; from 3.12 on asyncio keeps what it was given.
+            if type(connection.loop).__module__.startswith("boucle"):
+                content[:] = bytes(size)
+                content.clear()
+
+        connection.loop.call_soon(write)
+        settle(connection.loop)
+        assert connection.receive(len(expected)) == expected
+        assert connection.transport.get_write_buffer_size() == 0
+
+    def test_of_a_large_one_what_the_kernel_did_not_take_is_counted(self, connect):
+        connection = connect()
+        connection.transport.write(bytearray(4_000_000))
+        assert 0 < connection.transport.get_write_buffer_size() < 4_000_000
+        assert connection.protocol.events == ["made", "pause"]
+        assert connection.receive(4_000_000) == bytes(4_000_000)
+        connection.until(lambda: connection.protocol.events == ["made", "pause", "resume"])
+
+    def test_a_large_one_to_a_peer_that_is_gone(self, connect):
+        connection = connect()
+        connection.theirs.close()
+        content = bytearray(100_000)
+        for _ in range(3):
+            connection.transport.write(content)
+        content.clear()
+        connection.until_lost()
+        assert isinstance(connection.protocol.lost[0], ConnectionError)
 
     def test_changing_what_writelines_got_does_not_change_what_was_sent(self, connect):
         connection = connect()

@@ -122,9 +122,9 @@ impl<P: AsRef<[u8]>> Outgoing<P> {
         self.len == 0
     }
 
-    /// Whether one call offers the kernel all that waits.
+    /// Whether one call offers the kernel all that waits, and more behind it.
     pub fn is_offered_whole(&self) -> bool {
-        self.pieces.len() <= socket::MOST_PIECES
+        self.pieces.len() < socket::MOST_PIECES
     }
 
     /// Appends a piece. What is not needed any more, for it is empty or was copied, is handed out.
@@ -153,47 +153,50 @@ impl<P: AsRef<[u8]>> Outgoing<P> {
         std::mem::take(self)
     }
 
-    /// Tries once to send what waits through a socket. The pieces that were sent are appended to `done`.
-    pub fn send(&mut self, fd: RawFd, done: &mut impl Extend<P>) -> Result<Outcome> {
-        self.leave(done, |bytes| socket::send(fd, bytes), |pieces| socket::send_pieces(fd, pieces))
+    /// Tries once to send what waits, and `more` behind it, through a socket. What was sent of `more` is what was sent beyond
+    /// [`Outgoing::len`]. The pieces that were sent are appended to `done`.
+    pub fn send(&mut self, fd: RawFd, more: &[u8], done: &mut impl Extend<P>) -> Result<Outcome> {
+        self.leave(more, done, |bytes| socket::send(fd, bytes), |pieces| socket::send_pieces(fd, pieces))
     }
 
     /// Tries once to write what waits, as to a file. The pieces that were written are appended to `done`.
     pub fn write(&mut self, fd: RawFd, done: &mut impl Extend<P>) -> Result<Outcome> {
-        self.leave(done, |bytes| pipe::write(fd, bytes), |pieces| pipe::write_pieces(fd, pieces))
+        self.leave(&[], done, |bytes| pipe::write(fd, bytes), |pieces| pipe::write_pieces(fd, pieces))
     }
 
     fn leave(
         &mut self,
+        more: &[u8],
         done: &mut impl Extend<P>,
         one: impl FnOnce(&[u8]) -> Result<Outcome>,
         several: impl FnOnce(&[IoSlice<'_>]) -> Result<Outcome>,
     ) -> Result<Outcome> {
-        let outcome = match self.pieces.len() {
+        let outcome = match self.pieces.len() + usize::from(!more.is_empty()) {
             0 => return Ok(Outcome::Done(0)),
-            1 => one(&self.pieces[0].bytes()[self.sent..])?,
+            1 => one(self.pieces.front().map_or(more, |piece| &piece.bytes()[self.sent..]))?,
             2..=FEW => {
                 let mut few = [IoSlice::new(&[]); FEW];
-                let count = self.slices(&mut few);
+                let count = self.slices(more, &mut few);
                 several(&few[..count])?
             }
             many => {
                 let mut slices = vec![IoSlice::new(&[]); many.min(socket::MOST_PIECES)];
-                let count = self.slices(&mut slices);
+                let count = self.slices(more, &mut slices);
                 several(&slices[..count])?
             }
         };
         if let Outcome::Done(count) = outcome {
-            self.advance(count, done);
+            self.advance(count.min(self.len), done);
         }
         Ok(outcome)
     }
 
-    fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+    fn slices<'a>(&'a self, more: &'a [u8], slices: &mut [IoSlice<'a>]) -> usize {
         let mut count = 0;
-        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+        let more = Some(more).filter(|more| !more.is_empty());
+        for (slice, bytes) in slices.iter_mut().zip(self.pieces.iter().map(Piece::bytes).chain(more)) {
             let begin = if count == 0 { self.sent } else { 0 };
-            *slice = IoSlice::new(&piece.bytes()[begin..]);
+            *slice = IoSlice::new(&bytes[begin..]);
             count += 1;
         }
         count
@@ -237,7 +240,7 @@ mod tests {
     /// What waits, one after the other.
     fn waiting(outgoing: &Outgoing<&'static [u8]>) -> Vec<u8> {
         let mut slices = [IoSlice::new(&[]); 8];
-        let count = outgoing.slices(&mut slices);
+        let count = outgoing.slices(&[], &mut slices);
         slices[..count].iter().flat_map(|slice| slice.iter().copied()).collect()
     }
 
@@ -247,7 +250,7 @@ mod tests {
             let (one, mut other) = UnixStream::pair().unwrap();
             let mut outgoing = filled(&pieces);
             let whole = pieces.concat();
-            assert_eq!(outgoing.send(one.as_raw_fd(), &mut Gone::default()), Ok(Outcome::Done(whole.len())));
+            assert_eq!(outgoing.send(one.as_raw_fd(), &[], &mut Gone::default()), Ok(Outcome::Done(whole.len())));
             assert!(outgoing.is_empty() && outgoing.pieces.is_empty());
             let mut read = vec![0; whole.len()];
             other.read_exact(&mut read).unwrap();
@@ -305,6 +308,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_lent_leaves_behind_what_waits() {
+        let many = [LARGE[0]; 20];
+        for pieces in [&LARGE[..0], &LARGE[..1], &LARGE, &many] {
+            let (one, mut other) = UnixStream::pair().unwrap();
+            let mut outgoing = filled(pieces);
+            let whole = [&pieces.concat(), &b"lent"[..]].concat();
+            let mut done = Vec::new();
+            assert_eq!(outgoing.send(one.as_raw_fd(), b"lent", &mut done), Ok(Outcome::Done(whole.len())));
+            assert_eq!((outgoing.len(), outgoing.pieces.len(), done.len()), (0, 0, pieces.len()));
+            let mut read = vec![0; whole.len()];
+            other.read_exact(&mut read).unwrap();
+            assert_eq!(read, whole);
+        }
+    }
+
+    #[test]
     fn a_full_socket_keeps_the_rest() {
         let (one, _other) = UnixStream::pair().unwrap();
         one.set_nonblocking(true).unwrap();
@@ -314,9 +333,11 @@ mod tests {
             let _handed_out = outgoing.push(piece);
         }
         let mut done = Vec::new();
-        let Ok(Outcome::Done(count)) = outgoing.send(one.as_raw_fd(), &mut done) else { panic!("nothing was sent") };
+        let Ok(Outcome::Done(count)) = outgoing.send(one.as_raw_fd(), &[], &mut done) else {
+            panic!("nothing was sent")
+        };
         assert_eq!(outgoing.len(), (1 << 24) + 5 - count);
-        while outgoing.send(one.as_raw_fd(), &mut done) != Ok(Outcome::WouldBlock) {}
+        while outgoing.send(one.as_raw_fd(), &[], &mut done) != Ok(Outcome::WouldBlock) {}
         assert!(done.is_empty() && !outgoing.is_empty());
     }
 
@@ -330,9 +351,12 @@ mod tests {
         }
         assert!(!outgoing.is_offered_whole());
         let whole = outgoing.len();
-        assert_eq!(outgoing.send(one.as_raw_fd(), &mut Gone::default()), Ok(Outcome::Done(whole - LARGE[0].len())));
+        assert_eq!(
+            outgoing.send(one.as_raw_fd(), &[], &mut Gone::default()),
+            Ok(Outcome::Done(whole - LARGE[0].len()))
+        );
         assert!(outgoing.is_offered_whole());
-        assert_eq!(outgoing.send(one.as_raw_fd(), &mut Gone::default()), Ok(Outcome::Done(LARGE[0].len())));
+        assert_eq!(outgoing.send(one.as_raw_fd(), &[], &mut Gone::default()), Ok(Outcome::Done(LARGE[0].len())));
         drop(one);
         assert_eq!(reader.join().unwrap(), whole as u64);
     }

@@ -25,6 +25,9 @@ use crate::versions;
 /// More is not put off.
 const LARGE: usize = 64 * 1024;
 
+/// From this length on, memory that may change is not put off either: the copy would cost as much as a system call.
+const LENT: usize = 32 * 1024;
+
 /// `write(data)`.
 pub(super) fn write(py: Python<'_>, this: This<'_, StreamTransport>, args: Args<'_>) -> Result<()> {
     if let (Some(data), 1, None) = (args.get(0), args.count(), args.keywords().next()) {
@@ -53,7 +56,13 @@ pub(super) fn write_one(py: Python<'_>, this: This<'_, StreamTransport>, data: A
     let piece = match piece {
         Ok(bytes) => bytes,
         // What may change is copied: the program may use the memory again when this returns.
-        Err(other) => copy(py, &other)?,
+        Err(other) => {
+            let buffer = Buffer::readable(&other)?;
+            if buffer.bytes().len() >= LENT && this.conn_lost.get() == 0 && !this.blocked.get() {
+                return write_lent(py, this, buffer);
+            }
+            Bytes::copied(py, buffer.bytes())?
+        }
     };
     if piece.as_ref().is_empty() {
         return Ok(());
@@ -146,9 +155,11 @@ fn attempt(py: Python<'_>, this: This<'_, StreamTransport>, pauses: bool) -> Res
     if this.outgoing.borrow().is_empty() {
         return Ok(());
     }
-    if !send(py, this)? {
-        return Ok(());
-    }
+    if send(py, this)? { block_if_some_is_left(py, this, pauses) } else { Ok(()) }
+}
+
+/// After the first attempt: what the kernel did not take waits for the descriptor.
+fn block_if_some_is_left(py: Python<'_>, this: This<'_, StreamTransport>, pauses: bool) -> Result<()> {
     let size = this.outgoing.borrow().len();
     if size == 0 {
         return Ok(());
@@ -158,39 +169,72 @@ fn attempt(py: Python<'_>, this: This<'_, StreamTransport>, pauses: bool) -> Res
     if pauses { this.flow.grew(py, size, || parties(this)) } else { Ok(()) }
 }
 
+/// Sends what waits, and memory that may change behind it. Only what the kernel does not take of that is copied.
+fn write_lent(py: Python<'_>, this: This<'_, StreamTransport>, buffer: Buffer) -> Result<()> {
+    this.put_off.set(false);
+    let waiting = this.outgoing.borrow().len();
+    let tried = try_to_send(this, buffer.bytes());
+    if let Ok(outcome) = &tried.outcome {
+        let sent = if let Outcome::Done(count) = outcome { count.saturating_sub(waiting) } else { 0 };
+        if sent < buffer.bytes().len() {
+            queue(this, Bytes::copied(py, &buffer.bytes()[sent..])?);
+        }
+    }
+    drop(buffer);
+    if tried.end(py, this)? { block_if_some_is_left(py, this, true) } else { Ok(()) }
+}
+
 /// Tries once to send. Whether the connection still stands.
 fn send(py: Python<'_>, this: This<'_, StreamTransport>) -> Result<bool> {
+    try_to_send(this, &[]).end(py, this)
+}
+
+/// An attempt to send.
+struct Tried {
+    /// How many bytes the kernel was offered, if that was all there was.
+    offered: Option<usize>,
+    outcome: boucle_core::Result<Outcome>,
+}
+
+/// Tries once to send what waits, and `more` behind it.
+fn try_to_send(this: This<'_, StreamTransport>, more: &[u8]) -> Tried {
     let mut done = Gone::default();
-    let (offered, outcome) = {
-        let mut outgoing = this.outgoing.borrow_mut();
-        let offered = outgoing.is_offered_whole().then_some(outgoing.len());
-        (offered, outgoing.send(this.fd.get(), &mut done))
-    };
+    let mut outgoing = this.outgoing.borrow_mut();
+    let offered = outgoing.is_offered_whole().then_some(outgoing.len() + more.len());
+    let outcome = outgoing.send(this.fd.get(), more, &mut done);
+    drop(outgoing);
     drop(done);
-    match outcome {
-        Ok(Outcome::Done(count)) => {
-            // The kernel took less than it was offered, and tells when it takes more.
-            if offered.is_some_and(|offered| count < offered) {
+    Tried { offered, outcome }
+}
+
+impl Tried {
+    /// What comes of it. Whether the connection still stands.
+    fn end(self, py: Python<'_>, this: This<'_, StreamTransport>) -> Result<bool> {
+        match self.outcome {
+            Ok(Outcome::Done(count)) => {
+                // The kernel took less than it was offered, and tells when it takes more.
+                if self.offered.is_some_and(|offered| count < offered) {
+                    this.watcher.with(|watcher| watcher.used_up_write());
+                }
+                Ok(true)
+            }
+            Ok(Outcome::WouldBlock) => {
                 this.watcher.with(|watcher| watcher.used_up_write());
+                Ok(true)
             }
-            Ok(true)
-        }
-        Ok(Outcome::WouldBlock) => {
-            this.watcher.with(|watcher| watcher.used_up_write());
-            Ok(true)
-        }
-        Ok(Outcome::Interrupted) => Ok(true),
-        Err(error) => {
-            let unsent = this.outgoing.borrow_mut().take();
-            drop(unsent);
-            this.blocked.set(false);
-            want(this, false)?;
-            let exception = value_of(py, to_py_err(&error));
-            closing::fail(py, this, &exception, "Fatal write error on socket transport")?;
-            if let Some(waiter) = this.empty_waiter.get() {
-                waiter.any(py).call_method1(intern!(py, "set_exception"), (exception.any(py),))?;
+            Ok(Outcome::Interrupted) => Ok(true),
+            Err(error) => {
+                let unsent = this.outgoing.borrow_mut().take();
+                drop(unsent);
+                this.blocked.set(false);
+                want(this, false)?;
+                let exception = value_of(py, to_py_err(&error));
+                closing::fail(py, this, &exception, "Fatal write error on socket transport")?;
+                if let Some(waiter) = this.empty_waiter.get() {
+                    waiter.any(py).call_method1(intern!(py, "set_exception"), (exception.any(py),))?;
+                }
+                Ok(false)
             }
-            Ok(false)
         }
     }
 }
