@@ -46,6 +46,14 @@ impl<P: AsRef<[u8]>> Piece<P> {
         }
     }
 
+    /// It was sent.
+    #[inline]
+    fn leave(self, done: &mut Gone<P>) {
+        if let Self::Whole(piece) = self {
+            done.put(piece);
+        }
+    }
+
     /// Whether a small piece of this length is put together with this one.
     fn takes(&self, len: usize) -> bool {
         match self {
@@ -92,14 +100,15 @@ impl<P> Default for Gone<P> {
     }
 }
 
-impl<P> Extend<P> for Gone<P> {
+impl<P> Gone<P> {
+    /// Adds one.
     #[inline]
-    fn extend<I: IntoIterator<Item = P>>(&mut self, pieces: I) {
-        let mut pieces = pieces.into_iter();
+    pub fn put(&mut self, piece: P) {
         if self.first.is_none() {
-            self.first = pieces.next();
+            self.first = Some(piece);
+        } else {
+            self.rest.push(piece);
         }
-        self.rest.extend(pieces);
     }
 }
 
@@ -154,20 +163,20 @@ impl<P: AsRef<[u8]>> Outgoing<P> {
     }
 
     /// Tries once to send what waits, and `more` behind it, through a socket. What was sent of `more` is what was sent beyond
-    /// [`Outgoing::len`]. The pieces that were sent are appended to `done`.
-    pub fn send(&mut self, fd: RawFd, more: &[u8], done: &mut impl Extend<P>) -> Result<Outcome> {
+    /// [`Outgoing::len`]. The pieces that were sent are put to `done`.
+    pub fn send(&mut self, fd: RawFd, more: &[u8], done: &mut Gone<P>) -> Result<Outcome> {
         self.leave(more, done, |bytes| socket::send(fd, bytes), |pieces| socket::send_pieces(fd, pieces))
     }
 
-    /// Tries once to write what waits, as to a file. The pieces that were written are appended to `done`.
-    pub fn write(&mut self, fd: RawFd, done: &mut impl Extend<P>) -> Result<Outcome> {
+    /// Tries once to write what waits, as to a file. The pieces that were written are put to `done`.
+    pub fn write(&mut self, fd: RawFd, done: &mut Gone<P>) -> Result<Outcome> {
         self.leave(&[], done, |bytes| pipe::write(fd, bytes), |pieces| pipe::write_pieces(fd, pieces))
     }
 
     fn leave(
         &mut self,
         more: &[u8],
-        done: &mut impl Extend<P>,
+        done: &mut Gone<P>,
         one: impl FnOnce(&[u8]) -> Result<Outcome>,
         several: impl FnOnce(&[IoSlice<'_>]) -> Result<Outcome>,
     ) -> Result<Outcome> {
@@ -203,8 +212,15 @@ impl<P: AsRef<[u8]>> Outgoing<P> {
     }
 
     /// Notes that the first `count` bytes were sent.
-    fn advance(&mut self, count: usize, done: &mut impl Extend<P>) {
+    fn advance(&mut self, count: usize, done: &mut Gone<P>) {
         self.len -= count;
+        if self.len == 0 {
+            self.sent = 0;
+            while let Some(piece) = self.pieces.pop_front() {
+                piece.leave(done);
+            }
+            return;
+        }
         self.sent += count;
         while let Some(first) = self.pieces.front() {
             let len = first.bytes().len();
@@ -212,8 +228,8 @@ impl<P: AsRef<[u8]>> Outgoing<P> {
                 break;
             }
             self.sent -= len;
-            if let Some(Piece::Whole(piece)) = self.pieces.pop_front() {
-                done.extend([piece]);
+            if let Some(piece) = self.pieces.pop_front() {
+                piece.leave(done);
             }
         }
     }
@@ -235,6 +251,10 @@ mod tests {
             let _handed_out = outgoing.push(*piece);
         }
         outgoing
+    }
+
+    fn all<P>(gone: Gone<P>) -> Vec<P> {
+        gone.first.into_iter().chain(gone.rest).collect()
     }
 
     /// What waits, one after the other.
@@ -261,9 +281,9 @@ mod tests {
     #[test]
     fn what_was_sent_of_a_piece_is_not_sent_again() {
         let mut outgoing = filled(&LARGE);
-        let mut done = Vec::new();
+        let mut done = Gone::default();
         outgoing.advance(SMALL + 3, &mut done);
-        assert_eq!((outgoing.len(), done), (2 * SMALL + 3, vec![LARGE[0]]));
+        assert_eq!((outgoing.len(), all(done)), (2 * SMALL + 3, vec![LARGE[0]]));
         assert_eq!(waiting(&outgoing), [&LARGE[1][2..], LARGE[2]].concat());
     }
 
@@ -273,15 +293,15 @@ mod tests {
         assert_eq!(outgoing.push(b"defg"), (Some(&b"defg"[..]), Some(&b"abc"[..])));
         assert_eq!(outgoing.push(b""), (Some(&b""[..]), None));
         assert_eq!(outgoing.push(b"h"), (Some(&b"h"[..]), None));
-        let mut done = Vec::new();
+        let mut done = Gone::default();
         outgoing.advance(5, &mut done);
-        assert_eq!((waiting(&outgoing), outgoing.len(), done.len()), (b"fgh".to_vec(), 3, 0));
+        assert_eq!((waiting(&outgoing), outgoing.len(), done.first.is_none()), (b"fgh".to_vec(), 3, true));
         assert_eq!(outgoing.push(b"i"), (Some(&b"i"[..]), None));
         assert_eq!(outgoing.push(LARGE[0]), (None, None));
         assert_eq!(outgoing.push(b"j"), (None, None));
         assert_eq!((waiting(&outgoing), outgoing.pieces.len()), ([b"fghi", LARGE[0], b"j"].concat(), 3));
         outgoing.advance(outgoing.len(), &mut done);
-        assert_eq!((outgoing.pieces.len(), done), (0, vec![LARGE[0], b"j"]));
+        assert_eq!((outgoing.pieces.len(), all(done)), (0, vec![LARGE[0], b"j"]));
     }
 
     #[test]
@@ -298,13 +318,13 @@ mod tests {
     fn pieces_are_written_to_what_is_no_socket() {
         let (mut end, pipe) = std::io::pipe().unwrap();
         let mut outgoing = filled(&LARGE[..2]);
-        let mut done = Vec::new();
+        let mut done = Gone::default();
         assert_eq!(outgoing.write(pipe.as_raw_fd(), &mut done), Ok(Outcome::Done(2 * SMALL + 3)));
         let _handed_out = outgoing.push(b"tail");
         assert_eq!(outgoing.write(pipe.as_raw_fd(), &mut done), Ok(Outcome::Done(4)));
         let mut read = [0; 2 * SMALL + 7];
         end.read_exact(&mut read).unwrap();
-        assert_eq!((read.to_vec(), done.len()), ([LARGE[0], LARGE[1], b"tail"].concat(), 3));
+        assert_eq!((read.to_vec(), all(done).len()), ([LARGE[0], LARGE[1], b"tail"].concat(), 3));
     }
 
     #[test]
@@ -314,9 +334,9 @@ mod tests {
             let (one, mut other) = UnixStream::pair().unwrap();
             let mut outgoing = filled(pieces);
             let whole = [&pieces.concat(), &b"lent"[..]].concat();
-            let mut done = Vec::new();
+            let mut done = Gone::default();
             assert_eq!(outgoing.send(one.as_raw_fd(), b"lent", &mut done), Ok(Outcome::Done(whole.len())));
-            assert_eq!((outgoing.len(), outgoing.pieces.len(), done.len()), (0, 0, pieces.len()));
+            assert_eq!((outgoing.len(), outgoing.pieces.len(), all(done)), (0, 0, pieces.to_vec()));
             let mut read = vec![0; whole.len()];
             other.read_exact(&mut read).unwrap();
             assert_eq!(read, whole);
@@ -332,13 +352,13 @@ mod tests {
         for piece in [big.as_slice(), b"after"] {
             let _handed_out = outgoing.push(piece);
         }
-        let mut done = Vec::new();
+        let mut done = Gone::default();
         let Ok(Outcome::Done(count)) = outgoing.send(one.as_raw_fd(), &[], &mut done) else {
             panic!("nothing was sent")
         };
         assert_eq!(outgoing.len(), (1 << 24) + 5 - count);
         while outgoing.send(one.as_raw_fd(), &[], &mut done) != Ok(Outcome::WouldBlock) {}
-        assert!(done.is_empty() && !outgoing.is_empty());
+        assert!(done.first.is_none() && !outgoing.is_empty());
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub(crate) fn content(object: &Owned) -> &[u8] {
     // SAFETY: the object is of type `bytes` and alive, and neither moves nor changes.
     unsafe {
         let data: *const u8 = ffi::PyBytes_AS_STRING(object.as_ptr()).cast();
-        slice::from_raw_parts(data, ffi::PyBytes_Size(object.as_ptr()) as usize)
+        slice::from_raw_parts(data, ffi::Py_SIZE(object.as_ptr()) as usize)
     }
 }
 

@@ -204,7 +204,9 @@ fn advance(py: Python<'_>, this: This<'_, SSLProtocol>, count: usize) -> Gone<Ow
         && written >= length
     {
         written -= length;
-        left.extend(backlog.pop_front());
+        if let Some(piece) = backlog.pop_front() {
+            left.put(piece);
+        }
     }
     // An empty backlog was emptied meanwhile: the connection is lost.
     this.written.set(if backlog.is_empty() { 0 } else { written });

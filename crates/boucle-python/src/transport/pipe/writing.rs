@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::mem::offset_of;
 
-use boucle_core::outgoing::Outgoing;
+use boucle_core::outgoing::{Gone, Outgoing};
 use boucle_core::socket::Outcome;
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyTypeError};
 use pyo3::prelude::*;
@@ -196,7 +196,7 @@ fn write(py: Python<'_>, this: This<'_, WritePipeTransport>, args: Args<'_>) -> 
 
 /// Tries once to write what waits. The exception of what went wrong.
 fn attempt(py: Python<'_>, this: This<'_, WritePipeTransport>) -> std::result::Result<(), Owned> {
-    let mut done = Vec::new();
+    let mut done = Gone::default();
     let outcome = this.outgoing.borrow_mut().write(this.ties.fd(), &mut done);
     drop(done);
     match outcome {
