@@ -2,7 +2,8 @@
 //!
 //! What is written is queued. Either the kernel has taken no more (*blocked*), and the rest goes when the descriptor is
 //! writable; or nothing was tried yet (*put off*), and everything goes when the step returns, or before whatever a program
-//! could learn from it. The size of the buffer and the water marks count what the kernel did not take, so both send first.
+//! could learn from it. Large memory that may change leaves at once, behind what is queued: nothing of it is copied but what the
+//! kernel does not take. The size of the buffer and the water marks count what the kernel did not take, so both send first.
 
 use boucle_core::outgoing::Gone;
 use boucle_core::socket::{self, Outcome};
