@@ -25,14 +25,16 @@ sees_contexts = pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio h
 
 @pytest.fixture(params=["asyncio", "boucle", "boucle without knowledge of the interpreter"])
 def loop(request):
-    known = _boucle._keep_variables(request.param == "boucle")
-    assert known == (request.param == "boucle"), "this interpreter keeps contexts otherwise than is known"
+    is_boucle = request.param == "boucle"
+    known, by_hand = _boucle._use_knowledge_of_contexts(is_boucle)
+    assert known == is_boucle, "this interpreter keeps contexts otherwise than is known"
+    assert by_hand == (is_boucle and sys.version_info < (3, 14)), "it enters them otherwise than is known"
     loop = FACTORIES[request.param.split()[0]]()
     reports = []
     loop.set_exception_handler(lambda loop, context: reports.append(context))
     yield loop
     loop.close()
-    _boucle._keep_variables(True)
+    _boucle._use_knowledge_of_contexts(True)
     assert not reports
 
 
