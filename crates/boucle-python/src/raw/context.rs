@@ -33,6 +33,7 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use pyo3::{PyResult, Python, ffi};
 
+pub(crate) use self::entering::Thread;
 use super::args::Arg;
 use super::class::Visit;
 use super::{ObjectCell, Owned, Result};
@@ -129,9 +130,9 @@ impl Context {
 
 /// Does `work` inside of the context that a field holds, an object. Raises as [`ContextCell::run`] does.
 #[inline]
-pub(crate) fn within<R>(_: Python<'_>, context: &ObjectCell, work: impl FnOnce() -> Result<R>) -> Result<R> {
+pub(crate) fn within<R>(py: Python<'_>, context: &ObjectCell, work: impl FnOnce() -> Result<R>) -> Result<R> {
     // SAFETY: the callers have looked whether the field holds an object.
-    unsafe { entering::within_object(context.as_ptr(), work) }
+    unsafe { entering::within_object(Thread::current(py), context.as_ptr(), work) }
 }
 
 /// A field that holds what is kept of a context, or nothing.
@@ -200,12 +201,12 @@ impl ContextCell {
         reason = "what is called inside is inlined as well: a step of a handle is one function"
     )]
     #[inline(always)]
-    pub(crate) fn run<R>(&self, py: Python<'_>, work: impl FnOnce() -> Result<R>) -> Result<R> {
+    pub(crate) fn run<R>(&self, py: Python<'_>, thread: Thread, work: impl FnOnce() -> Result<R>) -> Result<R> {
         if is_mapping(self.as_ptr()) {
             self.lend(py)?;
         }
         // SAFETY: the cell holds an object.
-        unsafe { entering::within_object(self.as_ptr(), work) }
+        unsafe { entering::within_object(thread, self.as_ptr(), work) }
     }
 
     /// Lends an object to the mapping in the cell, which holds the object then.

@@ -1,7 +1,7 @@
 //! How a context is entered and left: by hand, where the interpreter is known to do no more than that.
 //!
 //! Up to Python 3.13 it moves a few words between the context and the thread's state, behind two calls that look the state
-//! up by themselves. Every step enters and leaves once, so the same is done here, with the state looked up once.
+//! up. Every step enters and leaves once, so the same is done here, with a state that the loop looks up when it begins to run.
 //!
 //! ```text
 //! enter    context: before <- current, is entered;    thread: current <- context, changes + 1
@@ -22,7 +22,7 @@ use std::ffi::c_int;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pyo3::ffi;
+use pyo3::{Python, ffi};
 
 use super::super::{Owned, Raised, Result};
 use super::{ENTERED_BEFORE_AT, IS_ENTERED_AT};
@@ -55,20 +55,19 @@ pub(super) fn is_done_by_hand() -> bool {
 ///
 /// An object that is alive, not null. Whether it is a context is looked at.
 #[inline]
-pub(super) unsafe fn within_object<R>(context: *mut ffi::PyObject, work: impl FnOnce() -> Result<R>) -> Result<R> {
+pub(super) unsafe fn within_object<R>(
+    thread: Thread,
+    context: *mut ffi::PyObject,
+    work: impl FnOnce() -> Result<R>,
+) -> Result<R> {
     // SAFETY: by this function's contract. The reference is for leaving: what the work does may drop all others, and the
     // thread's state gives its own up before the context is left.
     let context = unsafe { Owned::from_borrowed(NonNull::new_unchecked(context)) };
-    // The work returns to this thread, so its state is the same then: greenlets share it.
-    let state = match KNOWLEDGE_AT.load(Ordering::Relaxed) {
-        0 => None,
-        at => Some(State::of_this_thread(at)),
-    };
-    if !state.is_some_and(|state| state.enter(&context)) {
+    if !thread.enter(&context) {
         enter(&context)?;
     }
     let result = work();
-    if !state.is_some_and(|state| state.leave(&context)) {
+    if !thread.leave(&context) {
         leave(&context)?;
     }
     result
@@ -88,23 +87,36 @@ pub(super) fn leave(context: &Owned) -> Result<()> {
     if unsafe { ffi::PyContext_Exit(context.as_ptr()) } < 0 { Err(Raised) } else { Ok(()) }
 }
 
-/// What the state of the current thread knows of contexts.
+/// The current thread, as whoever enters contexts needs it; of no use where the interpreter enters and leaves.
+///
+/// It can be kept as long as the function that got it has not returned: code that comes back to this thread comes back to the
+/// same state, and greenlets share it.
 #[derive(Clone, Copy)]
-pub(super) struct State(NonNull<Knowledge>);
+pub(crate) struct Thread(Option<NonNull<Knowledge>>);
 
-impl State {
-    /// That of this thread, which holds the GIL, at the place that was found out.
+impl Thread {
+    /// This thread, which holds the GIL.
     #[inline]
-    pub(super) fn of_this_thread(at: usize) -> Self {
+    pub(crate) fn current(py: Python<'_>) -> Self {
+        match KNOWLEDGE_AT.load(Ordering::Relaxed) {
+            0 => Self(None),
+            at => Self::with_knowledge_at(py, at),
+        }
+    }
+
+    /// This thread, if its state has what it knows of contexts there.
+    #[inline]
+    pub(super) fn with_knowledge_at(_: Python<'_>, at: usize) -> Self {
         // SAFETY: the GIL is held, so there is a state, and it is longer than that.
-        Self(unsafe { NonNull::new_unchecked(ffi::PyThreadState_Get()).byte_add(at).cast() })
+        Self(Some(unsafe { NonNull::new_unchecked(ffi::PyThreadState_Get()).byte_add(at).cast() }))
     }
 
     /// The address of the current context, and how often there was a change.
     pub(super) fn get(self) -> (*mut ffi::PyObject, u64) {
-        // SAFETY: the state lives as long as its thread, which nobody else writes to.
-        let knowledge = unsafe { self.0.read() };
-        (knowledge.current, knowledge.changes)
+        let Some(knowledge) = self.0 else { return (ptr::null_mut(), 0) };
+        // SAFETY: the state is this thread's, which nobody else writes to.
+        let Knowledge { current, changes } = unsafe { knowledge.read() };
+        (current, changes)
     }
 
     /// Enters a context, if it is one and nobody is inside.
@@ -114,7 +126,7 @@ impl State {
         if context.type_ptr() != &raw mut ffi::PyContext_Type {
             return false;
         }
-        let knowledge = self.0.as_ptr();
+        let Some(knowledge) = self.0.map(NonNull::as_ptr) else { return false };
         // SAFETY: both are alive, and laid out as was tried. The reference to the former context changes places.
         unsafe {
             let (before, is_entered) = of_context(context);
@@ -132,7 +144,7 @@ impl State {
     /// Leaves a context, which is one, if it is the current one and entered.
     #[inline]
     pub(super) fn leave(self, context: &Owned) -> bool {
-        let knowledge = self.0.as_ptr();
+        let Some(knowledge) = self.0.map(NonNull::as_ptr) else { return false };
         // SAFETY: both are alive, and laid out as was tried: the current context is one. The reference to the former one
         // changes places, and that to this one is dropped; ours is another one.
         unsafe {

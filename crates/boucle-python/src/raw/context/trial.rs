@@ -11,7 +11,7 @@ use std::ptr::{self, NonNull};
 use pyo3::{Python, ffi};
 
 use super::super::{Owned, Raised, Result};
-use super::entering::{self, State};
+use super::entering::{self, Thread};
 use super::{WEAK_REFERENCES_AT, exchange_mapping, mapping_of};
 
 /// How many words of a thread's state are looked at. Every version's has more.
@@ -147,7 +147,7 @@ fn within<R>(context: &Owned, work: impl FnOnce() -> Result<R>) -> Result<R> {
 /// Whether contexts that are entered or left by hand are as those that the interpreter has entered or left.
 fn enters_alike(py: Python<'_>, at: usize, variable: &Owned) -> Result<bool> {
     let walk = Walk {
-        at,
+        thread: Thread::with_knowledge_at(py, at),
         contexts: [new_context(py)?, new_context(py)?, new_context(py)?],
         values: [Owned::none(py), Owned::truth(py)],
         variable,
@@ -168,8 +168,7 @@ fn enters_alike(py: Python<'_>, at: usize, variable: &Owned) -> Result<bool> {
 
 /// A walk through contexts: the first one is entered and left by the interpreter, the others within it as is tried.
 struct Walk<'a> {
-    /// Where the thread's state has what it knows of contexts.
-    at: usize,
+    thread: Thread,
     contexts: [Owned; 3],
     /// What the variable is in the second and in the third context.
     values: [Owned; 2],
@@ -222,15 +221,14 @@ impl Walk<'_> {
         let [outer, one, other] = &self.contexts;
         let [enters_by_hand, leaves_by_hand] = by_hand;
         within(outer, || {
-            let state = State::of_this_thread(self.at);
-            let (_, begun) = state.get();
-            let look = || self.look(state, begun);
+            let (_, begun) = self.thread.get();
+            let look = || self.look(begun);
             let enter = |context| {
-                let is_done = enters_by_hand && state.enter(context);
+                let is_done = enters_by_hand && self.thread.enter(context);
                 if is_done { Ok(()) } else { entering::enter(context) }
             };
             let leave = |context| {
-                let is_done = leaves_by_hand && state.leave(context);
+                let is_done = leaves_by_hand && self.thread.leave(context);
                 if is_done { Ok(()) } else { entering::leave(context) }
             };
             let begin = look()?;
@@ -245,8 +243,8 @@ impl Walk<'_> {
         })
     }
 
-    fn look(&self, state: State, begun: u64) -> Result<Seen> {
-        let (current, changes) = state.get();
+    fn look(&self, begun: u64) -> Result<Seen> {
+        let (current, changes) = self.thread.get();
         let [_, one, other] = &self.contexts;
         let [(before_one, one), (before_other, other)] = [one, other].map(entering::words_of);
         let value = value_of(self.variable)?;
