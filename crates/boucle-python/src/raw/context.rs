@@ -202,15 +202,39 @@ impl ContextCell {
     )]
     #[inline(always)]
     pub(crate) fn run<R>(&self, py: Python<'_>, thread: Thread, work: impl FnOnce() -> Result<R>) -> Result<R> {
-        if is_mapping(self.as_ptr()) {
+        if is_mapping(self.as_ptr()) && !self.lend_spare() {
             self.lend(py)?;
         }
         // SAFETY: the cell holds an object.
         unsafe { entering::within_object(thread, self.as_ptr(), work) }
     }
 
-    /// Lends an object to the mapping in the cell, which holds the object then.
+    /// Lends the spare object to the mapping in the cell, which holds the object then; if there is one to lend.
     #[inline]
+    fn lend_spare(&self) -> bool {
+        let Some(spare) = NonNull::new(SPARE.load(Ordering::Relaxed)) else { return false };
+        // SAFETY: a context, which the static holds.
+        if !unsafe { is_unseen(spare.as_ptr()) } || !is_empty(spare.as_ptr()) {
+            return false;
+        }
+        SPARE.store(ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: the static held a reference, which it does not any more.
+        self.hold_lent(unsafe { Owned::from_owned(spare) });
+        true
+    }
+
+    /// Holds an object that is lent to the mapping in the cell.
+    #[inline]
+    fn hold_lent(&self, object: Owned) {
+        let object = object.into_ptr();
+        if let Some(Context(mapping)) = self.take() {
+            drop(exchange_mapping(object, mapping));
+        }
+        self.0.set(object.expose_provenance() | LENT);
+    }
+
+    /// Lends an object to the mapping in the cell, which holds the object then. Makes one if there is none.
+    #[inline(never)]
     fn lend(&self, py: Python<'_>) -> Result<()> {
         let spare = spare(py)?;
         // Making one may have run the collector, and with it Python that has looked at this cell.
@@ -218,11 +242,7 @@ impl ContextCell {
             keep_spare(spare);
             return Ok(());
         }
-        let object = spare.into_ptr();
-        if let Some(Context(mapping)) = self.take() {
-            drop(exchange_mapping(object, mapping));
-        }
-        self.0.set(object.expose_provenance() | LENT);
+        self.hold_lent(spare);
         Ok(())
     }
 
