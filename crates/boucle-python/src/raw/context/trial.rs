@@ -231,7 +231,7 @@ impl Walk<'_> {
                 let is_done = leaves_by_hand && self.thread.leave(context);
                 if is_done { Ok(()) } else { entering::leave(context) }
             };
-            let begin = look()?;
+            let at_begin = look()?;
             enter(one)?;
             let first = look()?;
             enter(other)?;
@@ -239,7 +239,7 @@ impl Walk<'_> {
             leave(other)?;
             let again = look()?;
             leave(one)?;
-            Ok([begin, first, inner, again, look()?])
+            Ok([at_begin, first, inner, again, look()?])
         })
     }
 
