@@ -55,6 +55,27 @@ class TestSteps:
         contextvars.Context().run(program)
         assert seen == ["outer", "one", "outer", "one", "one", "outer", "two", "outer", "two", "two"]
 
+    def test_a_value_that_was_just_read_is_read_anew_in_a_step(self, loop):
+        given = contextvars.Context()
+        given.run(VARIABLE.set, "given")
+        seen = []
+
+        def callback():
+            seen.append(VARIABLE.get())
+            VARIABLE.set("given later")
+            loop.stop()
+
+        def program():
+            VARIABLE.set("outer")
+            loop.call_soon(callback, context=given)
+            seen.append(VARIABLE.get())
+            loop.run_forever()
+            # Nothing else has entered a context since.
+            seen.append(VARIABLE.get())
+
+        contextvars.Context().run(program)
+        assert seen == ["outer", "given", "outer"]
+
     def test_an_exception_leaves_the_context(self, loop, reports):
         given = contextvars.Context()
 
@@ -130,6 +151,15 @@ class TestSteps:
         assert seen == [text, "set"]
         # From 3.12 on the handler runs in the context of the handle too, and cannot either: the log says so.
         assert text in (str(reports[0]) if reports else caplog.text)
+
+    def test_what_is_no_context_is_refused(self, loop, reports, caplog):
+        seen = []
+        given = bytes(64)
+        loop.call_soon(seen.append, "entered", context=given)
+        run_turns(loop)
+        assert not seen
+        assert len(reports or caplog.records) == 1
+        assert given == bytes(64)
 
     def test_a_context_that_was_given_is_held_as_before(self, loop, reports):
         given, outer = contextvars.Context(), contextvars.Context()
