@@ -1,6 +1,7 @@
 """Fixtures: every test of behaviour runs on asyncio's loop too, which is the oracle."""
 
 import asyncio
+import contextvars
 import fcntl
 import os
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import boucle
+from boucle import _boucle
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -54,6 +56,32 @@ def loop(factory):
     assert not reports
 
 
+@pytest.fixture(params=["asyncio", "boucle", "boucle without knowledge of the interpreter"])
+def loop_with_contexts(request):
+    """A loop of asyncio's, of ours, and of ours as on an interpreter whose contexts it does not know."""
+    is_boucle = request.param == "boucle"
+    known, by_hand = _boucle._use_knowledge_of_contexts(is_boucle)
+    assert known == is_boucle, "this interpreter keeps contexts otherwise than is known"
+    assert by_hand == (is_boucle and sys.version_info < (3, 14)), "it enters them otherwise than is known"
+    loop = FACTORIES[request.param.split()[0]]()
+    reports = []
+    loop.set_exception_handler(lambda loop, context: reports.append(context))
+    yield loop
+    loop.close()
+    _boucle._use_knowledge_of_contexts(True)
+    assert not reports
+
+
+@pytest.fixture
+def reports(loop):
+    """The exceptions that the loop reports, which are expected."""
+    former = loop._exception_handler
+    reports = []
+    loop.set_exception_handler(lambda loop, context: reports.append(context["exception"]))
+    yield reports
+    loop.set_exception_handler(former)
+
+
 @pytest.fixture
 def comparable_tls(request):
     """Leaves asyncio out before 3.11: its TLS was another one then, which loses data and callbacks."""
@@ -82,6 +110,11 @@ def executor():
     with ThreadPoolExecutor(1) as executor:
         executor.submit(int).result()
         yield executor
+
+
+def run_in_new_context(loop, function, *args):
+    """Runs a coroutine function in a context of its own, as a program's first task."""
+    return contextvars.Context().run(loop.run_until_complete, function(*args))
 
 
 def run_turns(loop, turns=3):

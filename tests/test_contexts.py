@@ -12,33 +12,19 @@ import sys
 import threading
 import weakref
 
-import greenlet
 import pytest
 
-from boucle import _boucle
-from conftest import FACTORIES, run_turns
+from conftest import run_in_new_context as run
+from conftest import run_turns
 
 VARIABLE = contextvars.ContextVar("variable", default="unset")
 
 sees_contexts = pytest.mark.skipif(sys.version_info < (3, 12), reason="asyncio has get_context from 3.12 on")
 
 
-@pytest.fixture(params=["asyncio", "boucle", "boucle without knowledge of the interpreter"])
-def loop(request):
-    known = _boucle._keep_variables(request.param == "boucle")
-    assert known == (request.param == "boucle"), "this interpreter keeps contexts otherwise than is known"
-    loop = FACTORIES[request.param.split()[0]]()
-    reports = []
-    loop.set_exception_handler(lambda loop, context: reports.append(context))
-    yield loop
-    loop.close()
-    _boucle._keep_variables(True)
-    assert not reports
-
-
-def run(loop, function, *args):
-    """Runs a coroutine function in a context of its own, as a program's first task."""
-    return contextvars.Context().run(loop.run_until_complete, function(*args))
+@pytest.fixture
+def loop(loop_with_contexts):
+    return loop_with_contexts
 
 
 class Value:
@@ -220,19 +206,16 @@ class TestCallbacks:
             run(loop, program)
         assert seen == ["unset", 1, 2]
 
-    def test_one_that_runs_itself_is_refused(self, loop, caplog):
-        seen, reports = [], []
+    def test_one_that_runs_itself_is_refused(self, loop, reports, caplog):
+        seen = []
 
         def callback():
             seen.append(VARIABLE.set("set"))
             handle._run()
             seen.append(VARIABLE.get())
 
-        former = loop._exception_handler
-        loop.set_exception_handler(lambda loop, context: reports.append(context["exception"]))
         handle = loop.call_soon(callback)
         run_turns(loop)
-        loop.set_exception_handler(former)
         assert seen[1] == "set"
         # From 3.12 on the handler runs in the context of the handle too, and cannot either: the log says so.
         assert "already entered" in (str(reports[0]) if reports else caplog.text)
@@ -361,63 +344,6 @@ class TestTasks:
         run_turns(loop)
         other.close()
         assert seen == ["inner", "outer"]
-
-
-class TestGreenlets:
-    """Code of SQLAlchemy's kind, which leaves a step in the middle and changes the context that it is in."""
-
-    def test_one_that_awaits_shares_the_context_of_its_task(self, loop):
-        async def work(number):
-            task = greenlet.getcurrent()
-
-            def synchronous():
-                VARIABLE.set(number)
-                seen = []
-                for _ in range(3):
-                    task.switch(asyncio.sleep(0))
-                    seen.append(VARIABLE.get())
-                return seen
-
-            inner = greenlet.greenlet(synchronous)
-            inner.gr_context = task.gr_context
-            result = inner.switch()
-            while not inner.dead:
-                await result
-                result = inner.switch()
-            return result, VARIABLE.get()
-
-        async def program():
-            return await asyncio.gather(*(work(number) for number in range(4)))
-
-        assert run(loop, program) == [([number] * 3, number) for number in range(4)]
-
-    def test_a_context_that_cannot_be_left_troubles_nobody_else(self, loop):
-        seen, reports = [], []
-        former = loop._exception_handler
-
-        def leave_in_another_context():
-            this = greenlet.getcurrent()
-            VARIABLE.set("lost")
-
-            def exchange():
-                this.gr_context = contextvars.Context()
-                this.switch()
-
-            greenlet.greenlet(exchange).switch()
-
-        def serve():
-            for _ in range(3):
-                loop.call_soon(leave_in_another_context)
-                loop.call_soon(lambda: seen.append(VARIABLE.get()))
-            run_turns(loop)
-
-        loop.set_exception_handler(lambda loop, context: reports.append(str(context["exception"])))
-        contextvars.Context().run(greenlet.greenlet(serve).switch)
-        loop.set_exception_handler(former)
-        loop.call_soon(lambda: seen.append(VARIABLE.get()))
-        run_turns(loop)
-        assert seen == ["unset"] * 4
-        assert all("cannot exit context" in report for report in reports)
 
 
 def test_a_context_that_the_collector_shows_is_used_by_who_found_it(loop):

@@ -39,9 +39,9 @@ CLOCK = "crates/boucle-core/src/clock.rs"
 CLOCKS = (CLOCK, "bench/load/src/clock.rs")
 MAY_IMPORT_NATIVE = {
     "python/boucle/": "the package is the extension module's only user",
+    "tests/conftest.py": "has contexts kept and entered in both ways",
     "tests/differential/": "tells the native classes which mistake to make",
     "tests/stacks/": "reads frames, which the package has no function for",
-    "tests/test_contexts.py": "has contexts kept in both ways",
     "tests/test_panics.py": "arms the slots of the native classes",
 }
 LONG_FILES = {

@@ -26,7 +26,7 @@ use crate::loop_core::LoopCore;
 use crate::raw::args::Arg;
 use crate::raw::call::{StoredArgs, call_stored, check_signals};
 use crate::raw::class::{Builder, VALUE_AT, Visit, WeakList};
-use crate::raw::context::{Context, ContextCell};
+use crate::raw::context::{Context, ContextCell, Thread};
 use crate::raw::freelist::Freelist;
 use crate::raw::guard::{guard, guard_infallible};
 use crate::raw::method::property;
@@ -295,7 +295,7 @@ impl Handle {
 /// Runs the callback and lets go of it.
 #[inline]
 pub(crate) fn run(py: Python<'_>, this: This<'_, Handle>) -> Result<()> {
-    let result = run_and_keep(py, this);
+    let result = run_and_keep(py, Thread::current(py), this);
     this.finish();
     result
 }
@@ -304,14 +304,14 @@ pub(crate) fn run(py: Python<'_>, this: This<'_, Handle>) -> Result<()> {
 /// `KeyboardInterrupt` and `SystemExit` are raised. The caller calls [`Handle::finish`] afterwards.
 #[expect(clippy::inline_always, reason = "a call would cost a sixth of it")]
 #[inline(always)]
-pub(crate) fn run_and_keep(py: Python<'_>, this: This<'_, Handle>) -> Result<()> {
+pub(crate) fn run_and_keep(py: Python<'_>, thread: Thread, this: This<'_, Handle>) -> Result<()> {
     if this.callback.is_empty() {
         return Ok(());
     }
     let outer = this.running.replace(true);
     let mut result = match soon::instead_of(py, &this.callback, &this.args) {
         Some(done) => done,
-        None => this.context.run(py, || call_stored(py, &this.callback, &this.args)),
+        None => this.context.run(py, thread, || call_stored(py, &this.callback, &this.args)),
     };
     if !this.repeats.get() {
         this.context.give_back(py);

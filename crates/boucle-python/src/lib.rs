@@ -181,10 +181,11 @@ mod _boucle {
         loop_core::metrics::of_process()
     }
 
-    /// Keeps the variables of contexts from now on, not objects, where this interpreter is known; says whether it does.
+    /// Uses what is known of this interpreter's contexts from now on, or does not; says whether it keeps variables of contexts
+    /// instead of objects, and whether it enters contexts by hand.
     #[pyfunction]
-    fn _keep_variables(wanted: bool) -> bool {
-        raw::context::keep_mappings(wanted)
+    fn _use_knowledge_of_contexts(wanted: bool) -> (bool, bool) {
+        raw::context::use_knowledge(wanted)
     }
 
     /// Whether steps are written down.

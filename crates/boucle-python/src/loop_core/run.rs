@@ -19,6 +19,7 @@ use pyo3::{ffi, intern};
 use super::{Item, LoopCore, forking, outbox, source, tasks};
 use crate::handle::Handle;
 use crate::raw::call::check_signals;
+use crate::raw::context::Thread;
 use crate::raw::guard::afterwards;
 use crate::raw::{Args, Owned, Raised, Result, This, gil, method};
 use crate::task::{self, Task, step};
@@ -56,8 +57,9 @@ fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
     this.last_release.set(Stamp::now());
     // `PyO3` is told that the GIL is held: else it would put off what it drops during the run until some later call.
     let result = Python::attach(|py| {
+        let thread = Thread::current(py);
         let result = loop {
-            let result = turn(py, this, ring.as_ref(), &scale);
+            let result = turn(py, thread, this, ring.as_ref(), &scale);
             if result.is_err() || this.stopping.get() {
                 break result;
             }
@@ -73,7 +75,13 @@ fn run(py: Python<'_>, this: This<'_, LoopCore>, args: Args<'_>) -> Result<()> {
 
 /// One turn.
 #[inline]
-fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::ThreadRing>>, scale: &Scale) -> Result<()> {
+fn turn(
+    py: Python<'_>,
+    thread: Thread,
+    this: This<'_, LoopCore>,
+    ring: Option<&Arc<rings::ThreadRing>>,
+    scale: &Scale,
+) -> Result<()> {
     let watching = this.is_watching();
     let turns = this.turns.get() + 1;
     this.turns.set(turns);
@@ -86,7 +94,7 @@ fn turn(py: Python<'_>, this: This<'_, LoopCore>, ring: Option<&Arc<rings::Threa
     } else {
         collect(py, this, ring, scale, watching, is_checked)?
     };
-    run_batch(py, this, ring, stamp)
+    run_batch(py, thread, this, ring, stamp)
 }
 
 /// Waits, and collects the batch of a turn. Returns when that was.
@@ -209,6 +217,7 @@ fn wait_for_events(
 #[inline]
 fn run_batch(
     py: Python<'_>,
+    thread: Thread,
     this: This<'_, LoopCore>,
     ring: Option<&Arc<rings::ThreadRing>>,
     stamp: Stamp,
@@ -227,7 +236,7 @@ fn run_batch(
         let Some(Ready { item, since, woken_by }) = next else { break };
         this.puts_off_since(if ring.is_some() { start } else { Stamp::now() });
         if let Some(task) = task::native(&item) {
-            let result = run_task(py, this, task, &item, ring, (&mut start, since, woken_by, left));
+            let result = run_task(py, thread, this, task, &item, ring, (&mut start, since, woken_by, left));
             this.steps.set(this.steps.get() + 1);
             if result.is_err() {
                 leave_step(this);
@@ -246,7 +255,7 @@ fn run_batch(
             continue;
         }
         let result = match ring {
-            None => run_item(py, this, native, &item),
+            None => run_item(py, thread, this, native, &item),
             Some(ring) => {
                 let witness = match watcher {
                     Some(watcher) => Witness::Callback(source::code(py, watcher)),
@@ -254,7 +263,7 @@ fn run_batch(
                 };
                 ring.live.begin(start, witness.actor(), left);
                 this.current.set(WokenBy::step(ring.ring.head()));
-                let result = run_item(py, this, native, &item);
+                let result = run_item(py, thread, this, native, &item);
                 let (actor, code, whereabouts) = witness.after(py);
                 let end = Stamp::now();
                 ring.write(&Returned { times: Times { start, end, since }, actor, woken_by, code, whereabouts });
@@ -316,18 +325,19 @@ fn forget_current(py: Python<'_>, this: This<'_, LoopCore>) -> Result<()> {
 #[inline]
 fn run_task(
     py: Python<'_>,
+    thread: Thread,
     this: This<'_, LoopCore>,
     task: This<'_, Task>,
     item: &Item,
     ring: Option<&Arc<rings::ThreadRing>>,
     ready: (&mut Stamp, Stamp, WokenBy, usize),
 ) -> Result<()> {
-    let Some(ring) = ring else { return outbox::after_step(py, this, step_task(py, this, task, item)) };
+    let Some(ring) = ring else { return outbox::after_step(py, this, step_task(py, thread, this, task, item)) };
     let (start, since, woken_by, left) = ready;
     let (actor, first) = witness::meet(py, task);
     ring.live.begin(*start, actor, left);
     this.current.set(WokenBy::step(ring.ring.head()));
-    let result = outbox::after_step(py, this, step_task(py, this, task, item));
+    let result = outbox::after_step(py, this, step_task(py, thread, this, task, item));
     let (code, whereabouts) = witness::left_task(py, task);
     let end = Stamp::now();
     let times = Times { start: *start, end, since };
@@ -337,12 +347,18 @@ fn run_task(
 }
 
 #[inline]
-fn step_task(py: Python<'_>, this: This<'_, LoopCore>, task: This<'_, Task>, item: &Item) -> Result<()> {
+fn step_task(
+    py: Python<'_>,
+    thread: Thread,
+    this: This<'_, LoopCore>,
+    task: This<'_, Task>,
+    item: &Item,
+) -> Result<()> {
     if forgets_at_fork(this) {
         return Err(forking::refusal(&this));
     }
     this.current_task.begin(py, this, item)?;
-    let mut result = step::run_queued(py, task);
+    let mut result = step::run_queued(py, thread, task);
     this.current_task.end();
     if result == Err(Raised) {
         let exception = Raised.take_value(py);
@@ -375,9 +391,15 @@ fn report_failure(py: Python<'_>, this: This<'_, LoopCore>, task: This<'_, Task>
 /// Runs what is no task of ours. `native` is the item, if it is one of our handles.
 #[expect(clippy::inline_always, reason = "a call would cost a fifth of it")]
 #[inline(always)]
-fn run_item(py: Python<'_>, this: This<'_, LoopCore>, native: Option<This<'_, Handle>>, item: &Item) -> Result<()> {
-    let Some(handle) = native.filter(|_| !this.debug()) else { return run_unusual(py, this, item) };
-    let result = outbox::after_step(py, this, handle::run_and_keep(py, handle));
+fn run_item(
+    py: Python<'_>,
+    thread: Thread,
+    this: This<'_, LoopCore>,
+    native: Option<This<'_, Handle>>,
+    item: &Item,
+) -> Result<()> {
+    let Some(handle) = native.filter(|_| !this.debug()) else { return run_unusual(py, thread, this, item) };
+    let result = outbox::after_step(py, this, handle::run_and_keep(py, thread, handle));
     // A handle that nobody else holds is about to go, with what it holds.
     if !item.is_unique() {
         handle.finish();
@@ -387,8 +409,8 @@ fn run_item(py: Python<'_>, this: This<'_, LoopCore>, native: Option<This<'_, Ha
 
 /// Runs what is no task in debug mode, and otherwise what is no handle of ours either.
 #[inline(never)]
-fn run_unusual(py: Python<'_>, this: This<'_, LoopCore>, item: &Item) -> Result<()> {
-    if this.debug() { run_watched(py, this, item) } else { run_foreign(py, this, item) }
+fn run_unusual(py: Python<'_>, thread: Thread, this: This<'_, LoopCore>, item: &Item) -> Result<()> {
+    if this.debug() { run_watched(py, thread, this, item) } else { run_foreign(py, this, item) }
 }
 
 /// Runs what is neither a task nor a handle of ours: a watcher, or a handle that inherited code made.
@@ -402,12 +424,12 @@ fn run_foreign(py: Python<'_>, this: This<'_, LoopCore>, item: &Item) -> Result<
 
 /// Debug mode: the handle is known while it runs, and said to be slow if it was.
 #[cold]
-fn run_watched(py: Python<'_>, this: This<'_, LoopCore>, item: &Item) -> Result<()> {
+fn run_watched(py: Python<'_>, thread: Thread, this: This<'_, LoopCore>, item: &Item) -> Result<()> {
     drop(this.objects._current_handle.replace(Some(item.clone())));
     let before = Tick::now();
     let native = handle::native(item);
     let result = match native {
-        Some(handle) => outbox::after_step(py, this, handle::run_and_keep(py, handle)),
+        Some(handle) => outbox::after_step(py, this, handle::run_and_keep(py, thread, handle)),
         None => run_foreign(py, this, item),
     };
     // An exception that ends the program is not for the log's code to see.

@@ -17,13 +17,14 @@
 //!   greenlet), is not given back. It stays where it was lent to, as the context that asyncio would have made.
 //! * A spare object holds the empty mapping, so it keeps nothing alive, and is what a new context is. The collector knows it,
 //!   and so who asks `gc.get_objects()` may hold it: that is looked at again before it is lent.
-//! * Entering and leaving are the interpreter's. It counts both, so that no variable's cache outlives an object's mapping.
+//! * Entering and leaving are counted, by [`entering`] as by the interpreter, so that no variable's cache outlives an object's
+//!   mapping.
 //! * Where a context has its mapping and a thread its context are no part of the interpreter's API. Both are tried out at
-//!   import, by [`trial`]; on an interpreter that does otherwise, copies are made as objects.
+//!   import, by [`trial`]; on an interpreter that does otherwise, copies are made as objects, and it enters and leaves.
 //!
-//! Rejected: entering without the interpreter, which would save 60 more instructions and needs two more fields. Giving back
-//! after each step of a task: 40 instructions a step; see [`crate::task::step`] for when it is done.
+//! Rejected: giving back after each step of a task: 40 instructions a step; see [`crate::task::step`] for when it is done.
 
+mod entering;
 mod trial;
 
 use std::cell::Cell;
@@ -32,9 +33,10 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 use pyo3::{PyResult, Python, ffi};
 
+pub(crate) use self::entering::Thread;
 use super::args::Arg;
 use super::class::Visit;
-use super::{ObjectCell, Owned, Raised, Result};
+use super::{ObjectCell, Owned, Result};
 
 /// Where a context has its mapping, in bytes: behind the header and the context that was entered before.
 const MAPPING_AT: usize = size_of::<ffi::PyObject>() + size_of::<usize>();
@@ -53,6 +55,9 @@ static CURRENT_AT: AtomicUsize = AtomicUsize::new(0);
 
 /// The same, as it was found out; 0 where it is not known.
 static KNOWN_AT: AtomicUsize = AtomicUsize::new(0);
+
+/// Where it has what entering needs; 0 where that is not known.
+static ENTERED_AT: AtomicUsize = AtomicUsize::new(0);
 
 /// The type of mappings; null before they are known.
 static MAPPING: AtomicPtr<ffi::PyTypeObject> = AtomicPtr::new(ptr::null_mut());
@@ -125,26 +130,9 @@ impl Context {
 
 /// Does `work` inside of the context that a field holds, an object. Raises as [`ContextCell::run`] does.
 #[inline]
-pub(crate) fn within<R>(_: Python<'_>, context: &ObjectCell, work: impl FnOnce() -> Result<R>) -> Result<R> {
+pub(crate) fn within<R>(py: Python<'_>, context: &ObjectCell, work: impl FnOnce() -> Result<R>) -> Result<R> {
     // SAFETY: the callers have looked whether the field holds an object.
-    unsafe { within_object(context.as_ptr(), work) }
-}
-
-/// # Safety
-///
-/// An object that is alive, not null. Whether it is a context is looked at.
-#[inline]
-unsafe fn within_object<R>(context: *mut ffi::PyObject, work: impl FnOnce() -> Result<R>) -> Result<R> {
-    // SAFETY: by this function's contract. The reference is for leaving: what the work does may drop all others, and the
-    // interpreter gives its own up before it has left.
-    let context = unsafe { Owned::from_borrowed(NonNull::new_unchecked(context)) };
-    // SAFETY: alive, see above.
-    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } < 0 {
-        return Err(Raised);
-    }
-    let result = work();
-    // SAFETY: alive, see above. An exception that is set stays set.
-    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } < 0 { Err(Raised) } else { result }
+    unsafe { entering::within_object(Thread::current(py), context.as_ptr(), work) }
 }
 
 /// A field that holds what is kept of a context, or nothing.
@@ -213,16 +201,40 @@ impl ContextCell {
         reason = "what is called inside is inlined as well: a step of a handle is one function"
     )]
     #[inline(always)]
-    pub(crate) fn run<R>(&self, py: Python<'_>, work: impl FnOnce() -> Result<R>) -> Result<R> {
-        if is_mapping(self.as_ptr()) {
+    pub(crate) fn run<R>(&self, py: Python<'_>, thread: Thread, work: impl FnOnce() -> Result<R>) -> Result<R> {
+        if is_mapping(self.as_ptr()) && !self.lend_spare() {
             self.lend(py)?;
         }
         // SAFETY: the cell holds an object.
-        unsafe { within_object(self.as_ptr(), work) }
+        unsafe { entering::within_object(thread, self.as_ptr(), work) }
     }
 
-    /// Lends an object to the mapping in the cell, which holds the object then.
+    /// Lends the spare object to the mapping in the cell, which holds the object then; if there is one to lend.
     #[inline]
+    fn lend_spare(&self) -> bool {
+        let Some(spare) = NonNull::new(SPARE.load(Ordering::Relaxed)) else { return false };
+        // SAFETY: a context, which the static holds.
+        if !unsafe { is_unseen(spare.as_ptr()) } || !is_empty(spare.as_ptr()) {
+            return false;
+        }
+        SPARE.store(ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: the static held a reference, which it does not any more.
+        self.hold_lent(unsafe { Owned::from_owned(spare) });
+        true
+    }
+
+    /// Holds an object that is lent to the mapping in the cell.
+    #[inline]
+    fn hold_lent(&self, object: Owned) {
+        let object = object.into_ptr();
+        if let Some(Context(mapping)) = self.take() {
+            drop(exchange_mapping(object, mapping));
+        }
+        self.0.set(object.expose_provenance() | LENT);
+    }
+
+    /// Lends an object to the mapping in the cell, which holds the object then. Makes one if there is none.
+    #[inline(never)]
     fn lend(&self, py: Python<'_>) -> Result<()> {
         let spare = spare(py)?;
         // Making one may have run the collector, and with it Python that has looked at this cell.
@@ -230,11 +242,7 @@ impl ContextCell {
             keep_spare(spare);
             return Ok(());
         }
-        let object = spare.into_ptr();
-        if let Some(Context(mapping)) = self.take() {
-            drop(exchange_mapping(object, mapping));
-        }
-        self.0.set(object.expose_provenance() | LENT);
+        self.hold_lent(spare);
         Ok(())
     }
 
@@ -270,16 +278,19 @@ pub(crate) fn initialise(py: Python<'_>) -> PyResult<()> {
     MAPPING.store(layout.empty.type_ptr(), Ordering::Relaxed);
     EMPTY.store(layout.empty.into_ptr(), Ordering::Relaxed);
     KNOWN_AT.store(layout.current, Ordering::Relaxed);
-    keep_mappings(true);
+    ENTERED_AT.store(if layout.enters_alike { layout.current } else { 0 }, Ordering::Relaxed);
+    use_knowledge(true);
     Ok(())
 }
 
-/// From now on keeps the mappings of copies where the interpreter is known, or keeps objects, as where it is not: both can be
-/// tested. Says whether mappings are kept.
-pub(crate) fn keep_mappings(wanted: bool) -> bool {
-    let at = if wanted { KNOWN_AT.load(Ordering::Relaxed) } else { 0 };
-    CURRENT_AT.store(at, Ordering::Relaxed);
-    at != 0
+/// From now on keeps the mappings of copies where the interpreter is known, and enters and leaves by hand; or does neither, as
+/// where it is not known: all can be tested. Says whether mappings are kept, and whether it enters and leaves by hand.
+pub(crate) fn use_knowledge(wanted: bool) -> (bool, bool) {
+    let known = |at: &AtomicUsize| if wanted { at.load(Ordering::Relaxed) } else { 0 };
+    let current = known(&KNOWN_AT);
+    CURRENT_AT.store(current, Ordering::Relaxed);
+    entering::do_by_hand(known(&ENTERED_AT));
+    (current != 0, entering::is_done_by_hand())
 }
 
 /// A context without variables that nobody else holds.

@@ -13,13 +13,14 @@ use crate::future::{self, Future, Outcome, outcome, soon};
 use crate::imports;
 use crate::mutation::Mutation;
 use crate::raw::call::{Sent, resume};
+use crate::raw::context::Thread;
 use crate::raw::guard::{afterwards, discard, value_of};
 use crate::raw::{Owned, Raised, Result, This};
 
 /// The step of a queued task. What it waited for is done. The caller has made it the current task.
 #[inline]
-pub(crate) fn run_queued(py: Python<'_>, this: This<'_, Task>) -> Result<()> {
-    let result = this.context.run(py, || match this.waiter.get() {
+pub(crate) fn run_queued(py: Python<'_>, thread: Thread, this: This<'_, Task>) -> Result<()> {
+    let result = this.context.run(py, thread, || match this.waiter.get() {
         None => step(py, this, None),
         Some(waiter) => match future::native(&waiter) {
             Some(future) => wake(py, this, future),
@@ -73,7 +74,7 @@ pub(super) fn start_eagerly(py: Python<'_>, this: This<'_, Task>) -> Result<()> 
     }
     registry::enter(py, this);
     let result = current::within(py, this, || {
-        let result = this.context.run(py, || step(py, this, None));
+        let result = this.context.run(py, Thread::current(py), || step(py, this, None));
         this.context.give_back(py);
         result
     });

@@ -1,15 +1,18 @@
 //! Tries out where the interpreter keeps what [`super`] reads and writes: on contexts made for that.
 //!
 //! A place is believed if it holds what it must in each state in which it could be told from others: before a context is
-//! entered, while it is, while another one is inside of it, before and after a variable is set, and in a copy.
+//! entered, while it is, while another one is inside of it, before and after a variable is set, and in a copy. Entering by hand
+//! is believed if each word is then as after the interpreter's calls, and each variable has the value of its context.
 
+use std::ffi::c_int;
 use std::mem::size_of;
 use std::ptr::{self, NonNull};
 
 use pyo3::{Python, ffi};
 
-use super::super::{Owned, Result};
-use super::{WEAK_REFERENCES_AT, exchange_mapping, mapping_of, within_object};
+use super::super::{Owned, Raised, Result};
+use super::entering::{self, Thread};
+use super::{WEAK_REFERENCES_AT, exchange_mapping, mapping_of};
 
 /// How many words of a thread's state are looked at. Every version's has more.
 const WORDS: usize = 33;
@@ -21,6 +24,8 @@ const SIZE: usize = size_of::<ffi::PyObject>() + 4 * size_of::<usize>();
 pub(super) struct Layout {
     /// Where a thread's state has the current context, in bytes.
     pub(super) current: usize,
+    /// Whether contexts can be entered and left by hand there.
+    pub(super) enters_alike: bool,
     /// The mapping without variables.
     pub(super) empty: Owned,
 }
@@ -37,8 +42,13 @@ pub(super) fn layout(py: Python<'_>) -> Result<Option<Layout>> {
     let variable = unsafe { Owned::from_returned(ffi::PyContextVar_New(c"boucle".as_ptr(), ptr::null_mut()))? };
     let Some(empty) = empty_mapping(&outer, &inner) else { return Ok(None) };
     let Some(current) = place_of_current(&outer, &inner)? else { return Ok(None) };
-    let holds = holds_what_was_set(py, &outer, &inner, &variable, &empty)?;
-    Ok(holds.then_some(Layout { current, empty }))
+    if !holds_what_was_set(py, &outer, &inner, &variable, &empty)? {
+        return Ok(None);
+    }
+    // From 3.14 on others can watch how contexts are entered, and without a GIL references are counted in two places.
+    let is_plain = !cfg!(any(Py_3_14, Py_GIL_DISABLED));
+    let enters_alike = is_plain && enters_alike(py, current, &variable)?;
+    Ok(Some(Layout { current, enters_alike, empty }))
 }
 
 /// The mapping of two new contexts, if it is the same.
@@ -109,7 +119,7 @@ fn value_of(variable: &Owned) -> Result<Option<Owned>> {
     // SAFETY: the variable is alive; the value is a new reference, or null where there is none.
     unsafe {
         if ffi::PyContextVar_Get(variable.as_ptr(), ptr::null_mut(), &raw mut value) < 0 {
-            return Err(super::Raised);
+            return Err(Raised);
         }
     }
     // SAFETY: as above.
@@ -126,8 +136,131 @@ fn new_context(_: Python<'_>) -> Result<Owned> {
     unsafe { Owned::from_returned(ffi::PyContext_New()) }
 }
 
-/// Does something inside of a context.
+/// Does something inside of a context, which the interpreter enters and leaves.
 fn within<R>(context: &Owned, work: impl FnOnce() -> Result<R>) -> Result<R> {
-    // SAFETY: a context, alive.
-    unsafe { within_object(context.as_ptr(), work) }
+    entering::enter(context)?;
+    let result = work();
+    entering::leave(context)?;
+    result
+}
+
+/// Whether contexts that are entered or left by hand are as those that the interpreter has entered or left.
+fn enters_alike(py: Python<'_>, at: usize, variable: &Owned) -> Result<bool> {
+    let walk = Walk {
+        thread: Thread::with_knowledge_at(py, at),
+        contexts: [new_context(py)?, new_context(py)?, new_context(py)?],
+        values: [Owned::none(py), Owned::truth(py)],
+        variable,
+    };
+    walk.set_values()?;
+    let expected = walk.seen([false, false])?;
+    // Nothing is written by hand before the interpreter has been seen to write just that.
+    if !expected.iter().map(|seen| &seen.words).eq(&WRITTEN) {
+        return Ok(false);
+    }
+    for by_hand in [[true, true], [true, false], [false, true]] {
+        if walk.seen(by_hand)? != expected {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// A walk through contexts: the first one is entered and left by the interpreter, the others within it as is tried.
+struct Walk<'a> {
+    thread: Thread,
+    contexts: [Owned; 3],
+    /// What the variable is in the second and in the third context.
+    values: [Owned; 2],
+    variable: &'a Owned,
+}
+
+/// What is seen at one place of the walk.
+#[derive(PartialEq)]
+struct Seen {
+    words: Words,
+    /// How many references each context has.
+    references: [isize; 3],
+}
+
+/// What is written in the thread's state and in the second and the third context; contexts by their number.
+#[derive(PartialEq)]
+struct Words {
+    current: Option<usize>,
+    /// How often the state was changed since the walk began.
+    changes: u64,
+    before: [Option<usize>; 2],
+    is_entered: [c_int; 2],
+    /// Which of the values the variable has.
+    value: Option<usize>,
+}
+
+/// What is written during a walk: at its begin, in the second context, in the third, in the second again, and at the end.
+const WRITTEN: [Words; 5] = [
+    Words { current: Some(0), changes: 0, before: [None, None], is_entered: [0, 0], value: None },
+    Words { current: Some(1), changes: 1, before: [Some(0), None], is_entered: [1, 0], value: Some(0) },
+    Words { current: Some(2), changes: 2, before: [Some(0), Some(1)], is_entered: [1, 1], value: Some(1) },
+    Words { current: Some(1), changes: 3, before: [Some(0), None], is_entered: [1, 0], value: Some(0) },
+    Words { current: Some(0), changes: 4, before: [None, None], is_entered: [0, 0], value: None },
+];
+
+impl Walk<'_> {
+    fn set_values(&self) -> Result<()> {
+        let [_, contexts @ ..] = &self.contexts;
+        for (context, value) in contexts.iter().zip(&self.values) {
+            // SAFETY: both are alive.
+            let set = || unsafe { ffi::PyContextVar_Set(self.variable.as_ptr(), value.as_ptr()) };
+            // SAFETY: a new reference, or null.
+            within(context, || unsafe { Owned::from_returned(set()) }.map(drop))?;
+        }
+        Ok(())
+    }
+
+    /// What is seen on a walk that enters by hand or not, and leaves by hand or not.
+    fn seen(&self, by_hand: [bool; 2]) -> Result<[Seen; 5]> {
+        let [outer, one, other] = &self.contexts;
+        let [enters_by_hand, leaves_by_hand] = by_hand;
+        within(outer, || {
+            let (_, begun) = self.thread.get();
+            let look = || self.look(begun);
+            let enter = |context| {
+                let is_done = enters_by_hand && self.thread.enter(context);
+                if is_done { Ok(()) } else { entering::enter(context) }
+            };
+            let leave = |context| {
+                let is_done = leaves_by_hand && self.thread.leave(context);
+                if is_done { Ok(()) } else { entering::leave(context) }
+            };
+            let at_begin = look()?;
+            enter(one)?;
+            let first = look()?;
+            enter(other)?;
+            let inner = look()?;
+            leave(other)?;
+            let again = look()?;
+            leave(one)?;
+            Ok([at_begin, first, inner, again, look()?])
+        })
+    }
+
+    fn look(&self, begun: u64) -> Result<Seen> {
+        let (current, changes) = self.thread.get();
+        let [_, one, other] = &self.contexts;
+        let [(before_one, one), (before_other, other)] = [one, other].map(entering::words_of);
+        let value = value_of(self.variable)?;
+        let words = Words {
+            current: self.number_of(current),
+            changes: changes.wrapping_sub(begun),
+            before: [self.number_of(before_one), self.number_of(before_other)],
+            is_entered: [one, other],
+            value: value.and_then(|value| self.values.iter().position(|one| one.is(&value))),
+        };
+        Ok(Seen { words, references: self.contexts.each_ref().map(Owned::references) })
+    }
+
+    /// The number of a context; nothing for null, and none of these numbers for another one.
+    fn number_of(&self, context: *mut ffi::PyObject) -> Option<usize> {
+        let position = self.contexts.iter().position(|one| one.as_ptr() == context);
+        (!context.is_null()).then(|| position.unwrap_or(self.contexts.len()))
+    }
 }
