@@ -13,7 +13,7 @@ use std::{ptr, slice};
 
 use pyo3::{Python, ffi};
 
-use super::{content, new};
+use super::{array_len, content, new};
 unsafe extern "C" {
     fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, len: ffi::Py_ssize_t) -> c_int;
 }
@@ -49,6 +49,50 @@ pub(crate) fn filled<R>(
     let former = SPARE.borrow(py).replace(object);
     drop(former);
     Ok((content, said))
+}
+
+/// Makes an empty `bytearray` `len` bytes long, and then as long as what `fill` writes to them, as [`filled`] has it. Raises
+/// `BufferError` where somebody has borrowed its memory: then nothing has changed.
+pub(crate) fn fill_array<R>(
+    _: Python<'_>,
+    array: &Owned,
+    len: usize,
+    fill: impl FnOnce(&mut [MaybeUninit<u8>]) -> (&mut [u8], R),
+) -> Result<R> {
+    assert_eq!(array_len(array), 0, "the array has a content");
+    // SAFETY: the object is exactly a `bytearray`: its length was asked for.
+    if unsafe { ffi::PyByteArray_Resize(array.as_ptr(), len as ffi::Py_ssize_t) } < 0 {
+        return Err(Raised);
+    }
+    let mut lengthened = Lengthened { array, written: 0 };
+    // SAFETY: as above.
+    let start: *mut MaybeUninit<u8> = unsafe { ffi::PyByteArray_AsString(array.as_ptr()).cast() };
+    // SAFETY: the array has so many bytes, and nobody else looks at them: the GIL is held, and no Python runs.
+    let (written, said) = fill(unsafe { slice::from_raw_parts_mut(start, len) });
+    check(written, start);
+    lengthened.written = written.len();
+    Ok(said)
+}
+
+/// An array that is longer than its content, until this is dropped.
+struct Lengthened<'a> {
+    array: &'a Owned,
+    written: usize,
+}
+
+impl Drop for Lengthened<'_> {
+    fn drop(&mut self) {
+        let (array, len) = (self.array.as_ptr(), self.written as ffi::Py_ssize_t);
+        // SAFETY: the object is exactly a `bytearray`, whose memory nobody has borrowed.
+        if unsafe { ffi::PyByteArray_Resize(array, len) } < 0 {
+            // The allocator could not cut the memory in two: the array keeps all of it.
+            // SAFETY: an exception was raised; a shorter array may have more memory than it needs.
+            unsafe {
+                ffi::PyErr_Clear();
+                (*array.cast::<ffi::PyVarObject>()).ob_size = len;
+            }
+        }
+    }
 }
 
 /// New bytes of two parts.

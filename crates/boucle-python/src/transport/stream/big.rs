@@ -56,6 +56,37 @@ pub(super) fn receive(
     })
 }
 
+/// One read into an empty `bytearray`. `take` gets what comes after the first `expected` bytes, if it brought something.
+/// Nothing is read where somebody has borrowed the array's memory.
+pub(super) fn receive_into(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    watcher: This<'_, Watcher>,
+    array: &Owned,
+    expected: usize,
+    take: impl FnOnce(&[u8]),
+) -> Option<boucle_core::Result<Outcome>> {
+    core.with_scratch(|scratch| {
+        let expected = expected.min(scratch.len());
+        let rest_len = scratch.len() - expected;
+        let filled = incoming::fill_array(py, array, expected, |memory| {
+            attempt(this, watcher, memory, &mut scratch[..rest_len])
+        });
+        let outcome = match filled {
+            Ok(outcome) => outcome,
+            Err(raised) => {
+                drop(raised.take_value(py));
+                return None;
+            }
+        };
+        if let Ok(Outcome::Done(count @ 1..)) = outcome {
+            take(&scratch[..count.saturating_sub(expected)]);
+        }
+        Some(outcome)
+    })
+}
+
 /// One read into memory that nobody has written yet, and into `rest` what does not fit; with what was written.
 fn attempt<'a>(
     this: This<'_, StreamTransport>,

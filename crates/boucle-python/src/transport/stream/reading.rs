@@ -106,6 +106,9 @@ fn feed(
     let outcome = big.unwrap_or_else(|| receive(core, this, watcher, |content| taken = Some(take(py, fed, content))));
     match taken.transpose()? {
         Some(Taken::Fed) => check(py, this, fed.tell(py), "Fatal error: protocol.data_received() call failed."),
+        Some(Taken::Refused(raised)) => {
+            check::<()>(py, this, Err(raised), "Fatal error: protocol.data_received() call failed.")
+        }
         Some(Taken::Bytes(data, refusal)) => {
             drop(refusal);
             call_data_received(py, this, protocol, &data)
@@ -133,7 +136,11 @@ fn receive_big(
             }
             _ => Ok(None),
         },
-        Fed::Asyncio(_) => Ok(None),
+        Fed::Asyncio(fed) => {
+            let Some(array) = fed.empty_buffer() else { return Ok(None) };
+            let take = |rest: &[u8]| *taken = Some(Ok(fed.extend(rest).map_or_else(Taken::Refused, |()| Taken::Fed)));
+            Ok(big::receive_into(py, core, this, watcher, array, likely, take))
+        }
     }
 }
 
@@ -218,6 +225,8 @@ impl Fed {
 enum Taken {
     /// In the buffer of the reader, who is to be told.
     Fed,
+    /// Partly in the buffer of the reader, which had no memory for the rest.
+    Refused(Raised),
     /// In an object for the protocol; with the exception by which the reader's buffer refused it, which the protocol will
     /// raise itself.
     Bytes(Owned, Option<Owned>),
