@@ -6,7 +6,8 @@
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::slice;
 
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown};
@@ -91,6 +92,29 @@ pub fn is_socket(fd: RawFd) -> bool {
 pub fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Outcome> {
     let received = rustix::net::recv(borrow(fd)?, buffer, RecvFlags::empty()).map(|(count, _)| count);
     Outcome::of("recv", received)
+}
+
+/// Receives into `first`, which nobody has written yet, and into `second` what does not fit there. With the outcome comes
+/// what of `first` was written.
+pub fn receive_in_two<'a>(
+    fd: RawFd,
+    first: &'a mut [MaybeUninit<u8>],
+    second: &mut [u8],
+) -> Result<(Outcome, &'a mut [u8])> {
+    let fd = borrow(fd)?;
+    let parts = [
+        libc::iovec { iov_base: first.as_mut_ptr().cast(), iov_len: first.len() },
+        libc::iovec { iov_base: second.as_mut_ptr().cast(), iov_len: second.len() },
+    ];
+    // SAFETY: both parts are ours alone, of these lengths, and alive; the kernel only writes to them. Nobody can tell `readv`
+    // of a socket from a `recv` without flags.
+    let returned = unsafe { libc::readv(fd.as_raw_fd(), parts.as_ptr(), parts.len() as libc::c_int) };
+    let received = usize::try_from(returned)
+        .map_err(|_| Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL));
+    let outcome = Outcome::of("recv", received)?;
+    let count = if let Outcome::Done(count) = outcome { count.min(first.len()) } else { 0 };
+    // SAFETY: the kernel fills the first part before the second, so it has written so many bytes of it.
+    Ok((outcome, unsafe { slice::from_raw_parts_mut(first.as_mut_ptr().cast(), count) }))
 }
 
 /// Whether a read would not block: something is there, or the end, or an error.

@@ -4,7 +4,9 @@
 //!
 //! * The memory of a [`Buffer`] stays where it is while the buffer exists: the object that has it refuses to move it.
 //! * It is looked at or written to for the time of one call, under the GIL, in which no Python runs.
-//! * A `bytes` object changes only in [`received`], where nobody but this module holds a reference to it.
+//! * A `bytes` object changes only in [`received`] and in [`incoming`], where nobody but this module holds a reference to it.
+
+pub(crate) mod incoming;
 
 use std::ptr::NonNull;
 use std::slice;

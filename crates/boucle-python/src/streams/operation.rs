@@ -226,7 +226,7 @@ fn look(py: Python<'_>, this: This<'_, StreamOperation>, woken: bool) -> Result<
         if (reader.has_failed() && !woken) || !reader.is_usual() {
             return by_asyncio(py, this);
         }
-        match find(this, reader, woken) {
+        match find(py, this, reader, woken)? {
             Found::Bytes(count) => {
                 let taken = reader.storage.take(py, count)?;
                 reader.resume_if_there_is_room(py)?;
@@ -241,19 +241,25 @@ fn look(py: Python<'_>, this: This<'_, StreamOperation>, woken: bool) -> Result<
 }
 
 #[inline]
-fn find(this: This<'_, StreamOperation>, reader: This<'_, StreamReaderCore>, woken: bool) -> Found {
+fn find(
+    py: Python<'_>,
+    this: This<'_, StreamOperation>,
+    reader: This<'_, StreamReaderCore>,
+    woken: bool,
+) -> Result<Found> {
     let kind = this.kind.get();
     if !matches!(kind, Kind::Read | Kind::ReadExactly) {
-        return find_separator(this, reader);
+        reader.storage.join(py)?;
+        return Ok(find_separator(this, reader));
     }
     let (length, wanted) = (reader.storage.len(), this.wanted);
-    match kind {
+    Ok(match kind {
         Kind::Read if length == 0 && !reader.eof.get() && !woken => Found::Nothing,
         Kind::Read => Found::Bytes(length.min(wanted)),
         _ if length >= wanted => Found::Bytes(wanted),
         _ if reader.eof.get() => Found::End,
         _ => Found::Nothing,
-    }
+    })
 }
 
 fn find_separator(this: This<'_, StreamOperation>, reader: This<'_, StreamReaderCore>) -> Found {
@@ -294,6 +300,7 @@ fn wait(py: Python<'_>, this: This<'_, StreamOperation>, reader: This<'_, Stream
     let future = if reader.is_awaited() || reader.has_failed() { None } else { reader.make_future(py)? };
     let Some(awaited) = future else { return by_asyncio(py, this) };
     reader.resume(py)?;
+    reader.set_awaited(this.wanted);
     drop(reader.waiter.replace(Some(awaited.clone())));
     drop(this.awaited.replace(Some(awaited.clone())));
     future::native(&awaited).map_or_else(|| by_asyncio(py, this), |future| awaiting::step_as_coroutine(py, future))

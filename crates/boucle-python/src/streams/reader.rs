@@ -28,6 +28,8 @@ pub(crate) struct StreamReaderCore {
     limit: ObjectCell,
     /// The limit, where it is an `int` as it should be.
     most: Cell<Option<usize>>,
+    /// How many bytes were waited for last; 0 where it was no number.
+    awaited: Cell<usize>,
     pub(super) eof: Cell<bool>,
     paused: Cell<bool>,
     /// Whether its class is `boucle.StreamReader` itself, in which nothing is overridden.
@@ -70,6 +72,12 @@ impl StreamReaderCore {
     #[inline]
     pub(super) fn is_awaited(&self) -> bool {
         is_something(&self.waiter)
+    }
+
+    /// Somebody waits for so many bytes.
+    #[inline]
+    pub(super) fn set_awaited(&self, count: usize) {
+        self.awaited.set(count);
     }
 
     /// Nobody waits for data any more.
@@ -154,8 +162,8 @@ pub(super) fn initialise(py: Python<'_>) -> Result<Owned> {
             ),
             property(
                 c"_buffer",
-                getter!(StreamReaderCore, "_buffer", |_, this: This<'_, StreamReaderCore>| {
-                    this.storage.poured()?.ok_or_else(|| missing("_buffer"))
+                getter!(StreamReaderCore, "_buffer", |py, this: This<'_, StreamReaderCore>| {
+                    this.storage.poured(py)?.ok_or_else(|| missing("_buffer"))
                 }),
                 Some(setter!(StreamReaderCore, "_buffer", set_buffer)),
             ),
@@ -218,7 +226,28 @@ impl Fed {
     #[inline]
     pub(crate) fn take(&self, py: Python<'_>, content: &[u8]) -> Result<bool> {
         match READER_AS_WRITTEN.instance(py, &self.0) {
-            Some(this) if this.has_room_for(content.len()) => this.storage.add(bytes::new(py, content)?).map(|()| true),
+            Some(this) if this.has_room_for(content.len()) => {
+                this.storage.add(py, bytes::new(py, content)?).map(|()| true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// How many of the `likely` bytes that will come are to be an object of their own, which is handed out as it is; none
+    /// where they will be added to others.
+    pub(crate) fn expects(&self, py: Python<'_>, likely: usize) -> usize {
+        match READER_AS_WRITTEN.instance(py, &self.0) {
+            Some(this) if this.storage.takes_chunks() && this.has_room_for(likely) => this.awaited.get().min(likely),
+            _ => 0,
+        }
+    }
+
+    /// As `take`, in two parts, of which the second may be empty.
+    pub(crate) fn take_two(&self, py: Python<'_>, data: &Owned, rest: &[u8]) -> Result<bool> {
+        match READER_AS_WRITTEN.instance(py, &self.0) {
+            Some(this) if this.has_room_for(bytes::content(data).len() + rest.len()) => {
+                this.storage.add_two(py, data, rest).map(|()| true)
+            }
             _ => Ok(false),
         }
     }
@@ -257,7 +286,7 @@ fn feed_data(py: Python<'_>, this: This<'_, StreamReaderCore>, args: Args<'_>) -
     let Some(data) = data.filter(|_| length > 0 && this.has_room_for(length)) else {
         return asyncios(py, this, intern!(py, "feed_data"), args).map(drop);
     };
-    this.storage.add(data)?;
+    this.storage.add(py, data)?;
     wake(py, this)
 }
 

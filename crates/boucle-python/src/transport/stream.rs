@@ -2,7 +2,7 @@
 //!
 //! It is a true subclass of `asyncio.Transport`: that class's only slot is the first field here.
 //!
-//! * [`reading`]: what arrives, and [`feeding`]: for asyncio's own stream reader. [`writing`]: what leaves. [`closing`]: how
+//! * [`reading`]: what arrives, [`big`]: in big messages, and [`feeding`]: for asyncio's own stream reader. [`writing`]: what leaves. [`closing`]: how
 //!   it ends. [`server`]: who has accepted it, and [`known`]: the loop, which knows it. [`attributes`]: what Python sees,
 //!   and [`described`]: what it is told of the connection.
 //!
@@ -16,6 +16,7 @@
 //!   peer. So descriptors become ready in the order in which they do on asyncio.
 
 mod attributes;
+mod big;
 mod closing;
 pub(crate) mod described;
 mod feeding;
@@ -74,6 +75,8 @@ pub(crate) struct StreamTransport {
     outgoing: RefCell<Outgoing<Bytes>>,
     flow: Flow,
     fd: Cell<RawFd>,
+    /// How many bytes the next read is likely to bring, where the last one was of a big message; 0 where it was not.
+    likely: Cell<usize>,
     /// How the protocol takes what arrives.
     buffered: Cell<bool>,
     protocol_connected: Cell<bool>,

@@ -161,6 +161,11 @@ pub(super) fn reader_of(py: Python<'_>, core: This<'_, LoopCore>, protocol: &Own
 }
 
 impl Fed {
+    /// The reader's buffer, if nothing is in it.
+    pub(super) fn empty_buffer(&self) -> Option<&Owned> {
+        (bytes::array_len(&self.buffer) == 0).then_some(&self.buffer)
+    }
+
     /// Extends the reader's buffer. Raises where it cannot be: then nothing has changed.
     #[inline]
     pub(super) fn extend(&self, data: &[u8]) -> Result<()> {

@@ -8,12 +8,12 @@ use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::super::report;
-use super::{StreamTransport, closing, feeding, parties};
+use super::{StreamTransport, big, closing, feeding, parties};
 use crate::errors::to_py_err;
 use crate::imports;
 use crate::loop_core::LoopCore;
 use crate::loop_core::source::Watcher;
-use crate::raw::bytes;
+use crate::raw::bytes::{self, incoming};
 use crate::raw::context;
 use crate::raw::guard::value_of;
 use crate::raw::{Owned, Raised, Result, This, vector};
@@ -50,6 +50,7 @@ pub(super) fn ready(
     }
     match Fed::of(py, core, &protocol) {
         Some(fed) => feed(py, core, this, watcher, &protocol, &fed),
+        None if this.likely.get() > 0 => pass_big_on(py, core, this, watcher, &protocol),
         None => pass_on(py, core, this, watcher, &protocol),
     }
 }
@@ -71,6 +72,25 @@ fn pass_on(
     }
 }
 
+/// As `pass_on`, after a big message.
+#[inline(never)]
+fn pass_big_on(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    watcher: This<'_, Watcher>,
+    protocol: &Owned,
+) -> Result<()> {
+    let mut data = None;
+    let outcome = big::receive(py, core, this, watcher, this.likely.get(), |first, rest| {
+        data = Some(incoming::with_rest(py, first, rest));
+    })?;
+    match data.transpose()? {
+        Some(data) => call_data_received(py, this, protocol, &data),
+        None => brought_nothing(py, core, this, watcher, protocol, outcome),
+    }
+}
+
 /// Reads for a reader that is fed natively.
 #[inline]
 fn feed(
@@ -82,14 +102,45 @@ fn feed(
     fed: &Fed,
 ) -> Result<()> {
     let mut taken = None;
-    let outcome = receive(core, this, watcher, |content| taken = Some(take(py, fed, content)));
+    let big = if this.likely.get() == 0 { None } else { receive_big(py, core, this, watcher, fed, &mut taken)? };
+    let outcome = big.unwrap_or_else(|| receive(core, this, watcher, |content| taken = Some(take(py, fed, content))));
     match taken.transpose()? {
         Some(Taken::Fed) => check(py, this, fed.tell(py), "Fatal error: protocol.data_received() call failed."),
+        Some(Taken::Refused(raised)) => {
+            check::<()>(py, this, Err(raised), "Fatal error: protocol.data_received() call failed.")
+        }
         Some(Taken::Bytes(data, refusal)) => {
             drop(refusal);
             call_data_received(py, this, protocol, &data)
         }
         None => brought_nothing(py, core, this, watcher, protocol, outcome),
+    }
+}
+
+/// One read after a big message, for a reader that is fed natively; nothing where that brings no advantage.
+#[inline(never)]
+fn receive_big(
+    py: Python<'_>,
+    core: This<'_, LoopCore>,
+    this: This<'_, StreamTransport>,
+    watcher: This<'_, Watcher>,
+    fed: &Fed,
+    taken: &mut Option<Result<Taken>>,
+) -> Result<Option<boucle_core::Result<Outcome>>> {
+    let likely = this.likely.get();
+    match fed {
+        Fed::Own(fed) => match fed.expects(py, likely) {
+            expected if big::is_big(expected) => {
+                let take = |first, rest: &[u8]| *taken = Some(take_two(py, fed, first, rest));
+                big::receive(py, core, this, watcher, expected, take).map(Some)
+            }
+            _ => Ok(None),
+        },
+        Fed::Asyncio(fed) => {
+            let Some(array) = fed.empty_buffer() else { return Ok(None) };
+            let take = |rest: &[u8]| *taken = Some(Ok(fed.extend(rest).map_or_else(Taken::Refused, |()| Taken::Fed)));
+            Ok(big::receive_into(py, core, this, watcher, array, likely, take))
+        }
     }
 }
 
@@ -107,6 +158,7 @@ fn receive(
             if count < scratch.len() && !watcher.hung_up() {
                 watcher.used_up_read();
             }
+            big::note(this, count);
             take(&scratch[..count]);
         }
         outcome
@@ -173,6 +225,8 @@ impl Fed {
 enum Taken {
     /// In the buffer of the reader, who is to be told.
     Fed,
+    /// Partly in the buffer of the reader, which had no memory for the rest.
+    Refused(Raised),
     /// In an object for the protocol; with the exception by which the reader's buffer refused it, which the protocol will
     /// raise itself.
     Bytes(Owned, Option<Owned>),
@@ -187,6 +241,16 @@ fn take(py: Python<'_>, fed: &Fed, content: &[u8]) -> Result<Taken> {
         Err(raised) => Some(raised.take_value(py)),
     };
     bytes::received(py, content).map(|data| Taken::Bytes(data, refusal))
+}
+
+/// Takes what was read in two parts, of which the second may be empty.
+fn take_two(py: Python<'_>, fed: &streams::Fed, first: Owned, rest: &[u8]) -> Result<Taken> {
+    let refusal = match fed.take_two(py, &first, rest) {
+        Ok(true) => return Ok(Taken::Fed),
+        Ok(false) => None,
+        Err(raised) => Some(raised.take_value(py)),
+    };
+    incoming::with_rest(py, first, rest).map(|data| Taken::Bytes(data, refusal))
 }
 
 /// Reads straight into the protocol's own buffer.
