@@ -150,3 +150,42 @@ pub fn set_no_delay(fd: RawFd) -> Result<()> {
         Err(errno) => Err(Error::os("setsockopt", errno)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    /// What comes of so many bytes, with room for five and four more: how many came, and both parts.
+    #[track_caller]
+    fn check(sent: &[u8], count: usize, first: &[u8], second: &[u8]) {
+        let (mut one, other) = UnixStream::pair().unwrap();
+        one.write_all(sent).unwrap();
+        drop(one);
+        let (mut memory, mut rest) = ([MaybeUninit::uninit(); 5], [0; 4]);
+        let (outcome, written) = receive_in_two(other.as_raw_fd(), &mut memory, &mut rest).unwrap();
+        assert_eq!((outcome, &*written), (Outcome::Done(count), first));
+        assert_eq!(&rest[..count.saturating_sub(5)], second);
+    }
+
+    #[test]
+    fn what_does_not_fit_into_the_first_part_is_in_the_second() {
+        check(b"", 0, b"", b"");
+        check(b"abc", 3, b"abc", b"");
+        check(b"abcde", 5, b"abcde", b"");
+        check(b"abcdefg", 7, b"abcde", b"fg");
+        check(b"abcdefghijkl", 9, b"abcde", b"fghi");
+    }
+
+    #[test]
+    fn nothing_is_written_where_nothing_has_come() {
+        let (one, other) = UnixStream::pair().unwrap();
+        other.set_nonblocking(true).unwrap();
+        let received =
+            |fd| receive_in_two(fd, &mut [MaybeUninit::uninit(); 5], &mut [0; 4]).map(|(outcome, _)| outcome);
+        assert_eq!(received(other.as_raw_fd()), Ok(Outcome::WouldBlock));
+        drop(one);
+        assert!(received(-1).is_err());
+    }
+}

@@ -2,9 +2,9 @@
 //!
 //! It is a true subclass of `asyncio.Transport`: that class's only slot is the first field here.
 //!
-//! * [`reading`]: what arrives, [`big`]: in big messages, and [`feeding`]: for asyncio's own stream reader. [`writing`]: what leaves. [`closing`]: how
-//!   it ends. [`server`]: who has accepted it, and [`known`]: the loop, which knows it. [`attributes`]: what Python sees,
-//!   and [`described`]: what it is told of the connection.
+//! * [`reading`]: what arrives, [`big`]: in big messages, and [`feeding`]: for asyncio's own stream reader. [`writing`]: what
+//!   leaves. [`closing`]: how it ends. [`server`]: who has accepted it, and [`known`]: the loop, which knows it.
+//!   [`attributes`]: what Python sees, and [`described`]: what it is told of the connection.
 //!
 //! # Invariants
 //!

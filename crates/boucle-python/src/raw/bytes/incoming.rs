@@ -14,12 +14,13 @@ use std::{ptr, slice};
 use pyo3::{Python, ffi};
 
 use super::{array_len, content, new};
+use crate::raw::gil::GilCell;
+use crate::raw::{Owned, Raised, Result};
+
+// Part of Python's API, which PyO3 does not declare for everybody.
 unsafe extern "C" {
     fn _PyBytes_Resize(bytes: *mut *mut ffi::PyObject, len: ffi::Py_ssize_t) -> c_int;
 }
-
-use crate::raw::gil::GilCell;
-use crate::raw::{Owned, Raised, Result};
 
 /// A `bytes` that was made for more than came, and that nobody has seen: the next one of this length.
 static SPARE: GilCell<Option<Owned>> = GilCell::new(None);
