@@ -29,6 +29,7 @@ pub mod part;
 pub mod perfetto;
 pub mod quantity;
 pub mod sentence;
+pub mod stays;
 pub mod svg;
 pub mod text;
 mod wrap;

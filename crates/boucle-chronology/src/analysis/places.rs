@@ -1,19 +1,7 @@
-//! Where a long step spent its time: the places at which a watchdog saw it, and how long it held the processor at each.
-//!
-//! A watchdog looks at a step now and then, so a time at a place is an estimate: the step is cut in the middle between
-//! two looks. The first look's stretch begins with the step, the last one's ends with it.
-//!
-//! # Invariants
-//!
-//! * A place is the innermost frame of the user's own code, or the innermost frame where there is none. Looks at the
-//!   same file and line are one place.
-//! * There is at least one place, and the times of all add up to the step. The longest come first, where the time for
-//!   which the operating system gave no processor does not count: it is nobody's fault.
-//! * A look that could not read the stack is taken to be where the look before it was, or else the one after it.
+//! Where a long step of a recording spent its time: its [`stays`], in the recording's terms.
 
-use crate::model::{Cause, Chronology, Nanos, Origin, PlaceId, Sample, StepId};
-use std::cmp::Reverse;
-use std::collections::HashMap;
+use crate::model::{Cause, Chronology, Nanos, PlaceId, Sample, StepId};
+use crate::stays::{self, Look};
 
 /// A place at which a step held the processor.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,10 +23,28 @@ pub struct HeldPlace {
     pub seen: bool,
 }
 
-/// Where `step` spent its time.
+/// Where a step spent its time. There is one place at least.
 pub(super) fn of(chronology: &Chronology, id: StepId) -> Vec<HeldPlace> {
     let step = &chronology.steps[id.index()];
     let samples = samples(chronology, id);
+    let named = |sample: &Sample| stays::place(&sample.stack, |id| chronology.places[id.index()].origin).copied();
+    let look = |sample: &Sample| {
+        let place = named(sample).map(|id| &chronology.places[id.index()]);
+        Look { at: sample.at, place, cause: sample.cause }
+    };
+    let looks: Vec<_> = samples.iter().map(look).collect();
+    let stays = stays::of(&looks, step.start, step.end()).into_iter().map(|stay| {
+        let stack = stay.stack.map(|look| &samples[look]);
+        HeldPlace {
+            place: stack.and_then(named).or(step.resumed),
+            held: stay.held,
+            withheld: stay.withheld,
+            cause: stay.cause,
+            detail: samples[stay.look].detail.clone(),
+            stack: stack.map_or_else(Vec::new, |sample| sample.stack.clone()),
+            seen: stack.is_some(),
+        }
+    });
     let resumed = HeldPlace {
         place: step.resumed,
         held: step.duration,
@@ -48,99 +54,11 @@ pub(super) fn of(chronology: &Chronology, id: StepId) -> Vec<HeldPlace> {
         stack: Vec::new(),
         seen: false,
     };
-    if samples.is_empty() {
-        return vec![resumed];
-    }
-    let stacks = stacks(samples);
-    let mut groups: Vec<Group> = Vec::new();
-    let mut known: HashMap<Option<(&str, u32)>, usize> = HashMap::new();
-    for (index, sample) in samples.iter().enumerate() {
-        let from = index.checked_sub(1).map_or(step.start, |before| middle(&samples[before], sample));
-        let to = samples.get(index + 1).map_or(step.end(), |after| middle(sample, after));
-        let place = innermost_of_the_user(chronology, stacks[index]);
-        let line = place.map(|id| &chronology.places[id.index()]).map(|place| (place.file.as_str(), place.line));
-        let group = *known.entry(line).or_insert_with(|| {
-            groups.push(Group::at(place));
-            groups.len() - 1
-        });
-        groups[group].add(index, sample.cause, to - from);
-    }
-    let mut places: Vec<HeldPlace> =
-        groups.into_iter().map(|group| group.held(samples, &stacks, step.resumed)).collect();
-    places.sort_by_key(|place| Reverse((place.cause != Cause::NoProcessor, place.held - place.withheld, place.held)));
-    places
+    if samples.is_empty() { vec![resumed] } else { stays.collect() }
 }
 
 fn samples(chronology: &Chronology, id: StepId) -> &[Sample] {
     let first = chronology.samples.partition_point(|sample| sample.step < id);
     let of_step = &chronology.samples[first..];
     &of_step[..of_step.partition_point(|sample| sample.step == id)]
-}
-
-/// The stack of each sample, or that of a neighbour where it could not be read.
-fn stacks(samples: &[Sample]) -> Vec<&[PlaceId]> {
-    let first = samples.iter().find(|sample| !sample.stack.is_empty());
-    let mut last = first.map_or(&[][..], |sample| &sample.stack);
-    let mut stacks = Vec::with_capacity(samples.len());
-    for sample in samples {
-        if !sample.stack.is_empty() {
-            last = &sample.stack;
-        }
-        stacks.push(last);
-    }
-    stacks
-}
-
-fn middle(before: &Sample, after: &Sample) -> Nanos {
-    Nanos::midpoint(before.at, after.at)
-}
-
-fn innermost_of_the_user(chronology: &Chronology, stack: &[PlaceId]) -> Option<PlaceId> {
-    let is_users = |id: &&PlaceId| chronology.places[id.index()].origin == Origin::User;
-    stack.iter().find(is_users).or(stack.first()).copied()
-}
-
-/// The looks at one place.
-struct Group {
-    place: Option<PlaceId>,
-    held: Nanos,
-    /// By cause, how long it was that.
-    causes: [Nanos; Cause::WORDS.len()],
-    /// By cause, the longest stretch and the sample that saw it.
-    longest: [Option<(Nanos, usize)>; Cause::WORDS.len()],
-}
-
-impl Group {
-    fn at(place: Option<PlaceId>) -> Group {
-        Group { place, held: 0, causes: [0; _], longest: [None; _] }
-    }
-
-    fn add(&mut self, sample: usize, cause: Cause, held: Nanos) {
-        let cause = cause as usize;
-        self.held += held;
-        self.causes[cause] += held;
-        if self.longest[cause].is_none_or(|(longest, _)| held > longest) {
-            self.longest[cause] = Some((held, sample));
-        }
-    }
-
-    fn held(self, samples: &[Sample], stacks: &[&[PlaceId]], resumed: Option<PlaceId>) -> HeldPlace {
-        let withheld = self.causes[Cause::NoProcessor as usize];
-        let seen = Cause::WORDS.iter().filter_map(|&(cause, _)| {
-            let (_, sample) = self.longest[cause as usize]?;
-            Some((cause != Cause::NoProcessor, self.causes[cause as usize], sample))
-        });
-        let longest = seen.rev().max_by_key(|(has_processor, held, _)| (*has_processor, *held));
-        let (_, _, sample) = longest.expect("a group has the sample that made it");
-        let Sample { cause, detail, .. } = &samples[sample];
-        HeldPlace {
-            place: self.place.or(resumed),
-            held: self.held,
-            withheld,
-            cause: *cause,
-            detail: detail.clone(),
-            stack: stacks[sample].to_vec(),
-            seen: self.place.is_some(),
-        }
-    }
 }

@@ -192,30 +192,20 @@ fn time_without_a_processor_is_nobodys_fault() {
 }
 
 #[test]
-fn a_look_without_a_stack_is_where_the_one_before_it_was() {
+fn what_was_seen_without_a_stack_is_told_where_a_neighbour_was_or_where_the_step_resumed() {
     let mut run = Recording::new("blind.py", "blind.py");
     let task = run.task("task", "t", None);
-    let (first, second) = (run.place("t", 4), run.place("t", 5));
+    let (inner, users) = (run.library("loads", "json/__init__.py", 346), run.place("t", 4));
     run.run(task, (10_000, 800_000, 5), Wake::Io, (1, 9));
-    for (after, stack) in [(50_000, vec![]), (100_000, vec![first]), (200_000, vec![]), (400_000, vec![second])] {
-        run.seen(after, Cause::Python, "", &stack);
-    }
+    run.seen(50_000, Cause::Python, "", &[inner, users]);
+    run.seen(150_000, Cause::Socket, "10.0.0.3:5432", &[]);
     run.run(task, (900_000, 90_000, 5), Wake::Io, (9, 9));
     run.seen(50_000, Cause::Lock, "", &[]);
-    check_places(
-        &run.lasting(1_000_000),
-        &["blind.py:5 Python code 500; blind.py:4 Python code 300", "blind.py:9 lock 90 unseen"],
-    );
-}
-
-#[test]
-fn code_that_is_nobodys_own_is_told_by_its_innermost_frame() {
-    let mut run = Recording::new("library.py", "library.py");
-    let task = run.task("task", "t", None);
-    let (inner, outer) = (run.library("loads", "json/__init__.py", 346), run.library("app", "starlette.py", 12));
-    run.run(task, (10_000, 80_000, 5), Wake::Io, (1, 9));
-    run.seen(50_000, Cause::Native, "", &[inner, outer]);
-    check_places(&run.lasting(100_000), &["__init__.py:346 C code holding the GIL 80"]);
+    let chronology = run.lasting(1_000_000);
+    check_places(&chronology, &["blind.py:4 socket 800", "blind.py:9 lock 90 unseen"]);
+    let [seen, unseen] = &Analysis::of(&chronology, THRESHOLD).starvations[..] else { panic!("two are long") };
+    assert_eq!((seen.places[0].detail.as_str(), &seen.places[0].stack[..]), ("10.0.0.3:5432", &[inner, users][..]));
+    assert_eq!(unseen.places[0].stack, []);
 }
 
 #[test]

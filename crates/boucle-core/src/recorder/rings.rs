@@ -98,7 +98,8 @@ impl ThreadRing {
     /// would have each step put together in memory.
     #[cold]
     fn starvation(&self, times: Times) {
-        self.tally.starvation(&times, || samples::cause_of(self.number(), self.ring.head() - 1));
+        let Times { start, end, .. } = times;
+        self.tally.starvation(&times, || samples::cause_of(self.number(), self.ring.head() - 1, start, end));
     }
 
     /// Its position in [`all`].

@@ -15,6 +15,7 @@
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use boucle_chronology::stays::{self, Look};
 use boucle_chronology::{Cause, Origin, Place};
 
 use super::mapping::{self, Kind};
@@ -23,9 +24,6 @@ use crate::clock::Stamp;
 
 /// How many are kept at most. A step of a minute makes about sixty.
 const KEPT: usize = 8192;
-
-/// Among how many of the last samples that of a step is searched which has just returned.
-const LOOKED_THROUGH: u64 = 64;
 
 const COUNT: usize = 0;
 const WRITTEN: usize = 1;
@@ -82,14 +80,25 @@ pub fn all() -> Vec<RawSample> {
     OWN.get().copied().flatten().map_or_else(Vec::new, |words| read(&words))
 }
 
-/// What was seen last of a step that has just returned: [`Cause::Unknown`] where nobody looked.
-pub fn cause_of(ring: u32, sequence: u64) -> Cause {
-    let Some(words) = OWN.get().copied().flatten() else { return Cause::Unknown };
+/// What a step is blamed for that has just returned: [`Cause::Unknown`] where nobody looked.
+pub(super) fn cause_of(ring: u32, sequence: u64, begin: Stamp, end: Stamp) -> Cause {
+    let words = OWN.get().copied().flatten();
+    words.map_or(Cause::Unknown, |words| cause_in(&words, (ring, sequence), begin, end))
+}
+
+fn cause_in(words: &impl Words, step: (u32, u64), begin: Stamp, end: Stamp) -> Cause {
     let count = words.word(COUNT);
     fence(Ordering::Acquire);
-    let mut latest = (count.saturating_sub(LOOKED_THROUGH)..count).rev().filter_map(|number| read_one(&words, number));
-    let found = latest.find(|sample| (sample.ring, sample.sequence) == (ring, sequence));
-    found.map_or(Cause::Unknown, |sample| sample.cause)
+    // No more than were made while it ran, so this takes a small part of its time.
+    let mut seen: Vec<_> = (count.saturating_sub(KEPT as u64)..count)
+        .rev()
+        .map_while(|number| read_one(words, number))
+        .take_while(|sample| sample.at >= begin)
+        .filter(|sample| (sample.ring, sample.sequence) == step)
+        .collect();
+    seen.reverse();
+    let looks: Vec<_> = seen.iter().map(|sample| Look::at_stack(sample.at.0, &sample.stack, sample.cause)).collect();
+    stays::of(&looks, begin.0, end.0).first().map_or(Cause::Unknown, |stay| stay.cause)
 }
 
 pub(super) fn write(words: Own, sample: &RawSample) {
@@ -218,6 +227,50 @@ mod tests {
             write(words, sample);
         }
         assert_eq!(read(&words), samples);
+    }
+
+    /// What the metrics say of step 7 of ring 3, which ran from 1000 to 2000, when these looks were kept: ring, sequence,
+    /// time, line, cause.
+    #[track_caller]
+    fn check_cause(looks: &[(u32, u64, u64, u32, Cause)], expected: Cause) {
+        let words = mapping::for_test(SIZE);
+        for &(ring, sequence, at, line, cause) in looks {
+            let stack = vec![place(line)];
+            write(words, &RawSample { ring, sequence, at: Stamp(at), cause, stack, ..sample(0, 0) });
+        }
+        assert_eq!(cause_in(&words, (3, 7), Stamp(1000), Stamp(2000)), expected);
+    }
+
+    #[test]
+    fn a_step_is_counted_for_what_it_is_blamed_for() {
+        check_cause(&[], Cause::Unknown);
+        check_cause(&[(3, 7, 1100, 1, Cause::Sleep)], Cause::Sleep);
+        // The longest stay, which is neither the first look nor the last.
+        let looks = [
+            (3, 7, 1100, 1, Cause::Python),
+            (3, 7, 1300, 2, Cause::Sleep),
+            (3, 7, 1800, 2, Cause::Sleep),
+            (3, 7, 1900, 1, Cause::Native),
+        ];
+        check_cause(&looks, Cause::Sleep);
+        // Of one line, what it did for longest.
+        check_cause(&looks.map(|(ring, sequence, at, _, cause)| (ring, sequence, at, 1, cause)), Cause::Sleep);
+        // The operating system is to blame only for what nobody else is.
+        check_cause(&[(3, 7, 1100, 1, Cause::Gil), (3, 7, 1200, 1, Cause::NoProcessor)], Cause::Gil);
+        check_cause(&[(3, 7, 1100, 1, Cause::NoProcessor)], Cause::NoProcessor);
+    }
+
+    #[test]
+    fn other_steps_are_not_asked() {
+        check_cause(&[(3, 6, 900, 1, Cause::Sleep)], Cause::Unknown);
+        check_cause(&[(3, 7, 1100, 1, Cause::Lock), (4, 7, 1500, 1, Cause::Sleep)], Cause::Lock);
+    }
+
+    #[test]
+    fn a_step_is_counted_by_all_looks_at_it_however_many() {
+        let looks = |from: u64, until: u64, line, cause| (from..until).map(move |at| (3, 7, at, line, cause));
+        let many: Vec<_> = looks(1100, 1500, 1, Cause::Lock).chain(looks(1800, 2000, 2, Cause::NoProcessor)).collect();
+        check_cause(&many, Cause::Lock);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use boucle_chronology::Place;
+use boucle_chronology::{Place, stays};
 use boucle_core::clock::Stamp;
 use boucle_core::futex;
 use boucle_core::watchdog::Identity;
@@ -72,36 +72,19 @@ impl Incident {
     }
 }
 
-/// How long a step stayed at each place, the longest first. Each look stands for the time from half-way to the one before
-/// until half-way to the one after. `nanos` makes nanoseconds of stamps.
+/// Where a step that took `held` was, and why: the first is what it is blamed for. `nanos` makes nanoseconds of stamps.
 pub(super) fn stays(looks: &[Look], start: Stamp, held: Duration, nanos: impl Fn(u64) -> u64) -> Vec<Stay> {
-    let after = |look: &Look| Duration::from_nanos(nanos(look.at.since(start))).min(held);
-    let mut stays: Vec<Stay> = Vec::new();
-    let mut from = Duration::ZERO;
-    for (index, one) in looks.iter().enumerate() {
-        let until = looks.get(index + 1).map_or(held, |next| (after(one) + after(next)) / 2);
-        let time = until.saturating_sub(from);
-        from = until;
-        let Some(place) = look::place(&one.stack) else { continue };
-        match stays.iter_mut().find(|stay| stay.place.file == place.file && stay.place.line == place.line) {
-            Some(stay) => {
-                stay.held += time;
-                // The first look may have found the thread without a processor.
-                if stay.cause == boucle_chronology::Cause::NoProcessor {
-                    (stay.cause, stay.detail) = (one.cause, one.detail.clone());
-                }
-            }
-            None => {
-                stays.push(Stay {
-                    place: place.clone(),
-                    cause: one.cause,
-                    detail: one.detail.clone(),
-                    called: look::called(&one.stack),
-                    held: time,
-                });
-            }
+    let seen: Vec<_> =
+        looks.iter().map(|one| stays::Look::at_stack(nanos(one.at.since(start)), &one.stack, one.cause)).collect();
+    let told = stays::of(&seen, 0, held.as_nanos() as u64).into_iter().map(|stay| {
+        let stack = stay.stack.map_or(&[][..], |look| &looks[look].stack);
+        Stay {
+            place: look::place(stack).cloned(),
+            cause: stay.cause,
+            detail: looks[stay.look].detail.clone(),
+            called: look::called(stack),
+            held: Duration::from_nanos(stay.held),
         }
-    }
-    stays.sort_by_key(|stay| std::cmp::Reverse(stay.held));
-    stays
+    });
+    told.collect()
 }

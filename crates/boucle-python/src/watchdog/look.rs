@@ -6,7 +6,7 @@
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
-use boucle_chronology::{Cause, Origin, Place};
+use boucle_chronology::{Cause, Origin, Place, stays};
 use boucle_core::clock::{self, Stamp, Tick};
 use boucle_core::futex;
 
@@ -174,9 +174,9 @@ impl Eye<'_> {
     }
 }
 
-/// The place to name: the innermost in the user's own code, or the innermost of all.
+/// The place to name.
 pub(super) fn place(stack: &[Place]) -> Option<&Place> {
-    stack.iter().find(|place| place.origin == Origin::User).or(stack.first())
+    stays::place(stack, |place| place.origin)
 }
 
 /// The innermost function, where that is in a library; empty where it is the user's own, whose name says nothing.

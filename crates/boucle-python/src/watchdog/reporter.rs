@@ -205,8 +205,7 @@ fn tell_begun(py: Python<'_>, incident: &Incident) -> PyResult<()> {
     if late > LATE {
         sentence = format!("{sentence} (told {} late: the GIL was held)", duration(late));
     }
-    let stays: Vec<_> = incident.place().map(|place| stay(incident, place.clone())).into_iter().collect();
-    let fields = fields(py, incident, &account, &stays, &victims)?;
+    let fields = fields(py, incident, &account, &[only_stay(incident)], &victims)?;
     fields.set_item("duration", incident.held.as_secs_f64())?;
     fields.set_item("waiting", count)?;
     fields.set_item("late", if late > LATE { late.as_secs_f64() } else { 0.0 })?;
@@ -217,10 +216,11 @@ fn tell_begun(py: Python<'_>, incident: &Incident) -> PyResult<()> {
     Ok(())
 }
 
-fn stay(incident: &Incident, place: boucle_chronology::Place) -> Stay {
+/// Where it is while it goes on: what one look tells.
+fn only_stay(incident: &Incident) -> Stay {
     let seen = &incident.seen;
     Stay {
-        place,
+        place: incident.place().cloned(),
         cause: seen.cause,
         detail: seen.detail.clone(),
         called: super::look::called(&seen.stack),
@@ -271,19 +271,22 @@ fn fields<'py>(
     stays: &[Stay],
     victims: &[Victim],
 ) -> PyResult<Bound<'py, PyDict>> {
-    let main = stays.first();
+    let main = stays.first().expect("an incident has the look that blames it");
     let fields = PyDict::new(py);
     fields.set_item("id", (incident.step.ring, incident.step.identity.sequence))?;
     fields.set_item("task", &account.name)?;
     fields.set_item("coroutine", &account.coroutine)?;
     fields.set_item("annotation", &account.annotation)?;
-    fields.set_item("file", main.map(|stay| &stay.place.file))?;
-    fields.set_item("line", main.map(|stay| stay.place.line))?;
-    fields.set_item("cause", main.map_or(incident.seen.cause, |stay| stay.cause).word())?;
-    fields.set_item("detail", main.map_or(&incident.seen.detail, |stay| &stay.detail))?;
+    fields.set_item("file", main.place.as_ref().map(|place| &place.file))?;
+    fields.set_item("line", main.place.as_ref().map(|place| place.line))?;
+    fields.set_item("cause", main.cause.word())?;
+    fields.set_item("detail", &main.detail)?;
     let places: Vec<_> = stays
         .iter()
-        .map(|stay| (&stay.place.file, stay.place.line, stay.cause.word(), stay.held.as_secs_f64()))
+        .filter_map(|stay| {
+            let place = stay.place.as_ref()?;
+            Some((&place.file, place.line, stay.cause.word(), stay.held.as_secs_f64()))
+        })
         .collect();
     fields.set_item("places", places)?;
     let stack: Vec<_> = incident.seen.stack.iter().map(|place| (&place.file, place.line, &place.function)).collect();

@@ -33,8 +33,8 @@ pub(super) struct Victim {
 /// What held the step at a place.
 #[derive(Clone, Debug)]
 pub(super) struct Stay {
-    /// The place.
-    pub(super) place: Place,
+    /// The place; `None` if no look could read the stack.
+    pub(super) place: Option<Place>,
     /// What held it there.
     pub(super) cause: Cause,
     /// More about that.
@@ -182,8 +182,9 @@ impl Ended<'_> {
         let mut text = format!("event loop was blocked for {} by {}", duration(self.held), self.culprit);
         for (index, stay) in self.stays.iter().take(NAMED_PLACES).enumerate() {
             let before = if index == 0 { " at" } else { ", and at" };
+            let place = stay.place.as_ref().map(|place| format!("{before} {}", at(place))).unwrap_or_default();
             let held = if self.stays.len() == 1 { String::new() } else { format!(" for {}", duration(stay.held)) };
-            write!(text, "{before} {}  {}{held}", at(&stay.place), because(stay.cause, &stay.detail))
+            write!(text, "{place}  {}{held}", because(stay.cause, &stay.detail))
                 .expect("a string takes all that is written");
         }
         text += &had_to_wait(self.victims);
