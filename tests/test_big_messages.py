@@ -91,7 +91,9 @@ def _run(loop, module, seed):
     seen, task, taken, size = [], None, 0, dice.choice(SIZES)
     looks = dice.random() < 0.3
     for _ in range(60):
-        action = dice.choice(["send", "send", "read", "read", "read", "exactly", "until", "line", "cancel", "other size"])
+        action = dice.choice(
+            ["send", "send", "read", "read", "read", "exactly", "until", "line", "cancel", "other size"]
+        )
         if action == "other size":
             size = dice.choice(SIZES)
         elif action == "send":

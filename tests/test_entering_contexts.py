@@ -85,7 +85,7 @@ class TestSteps:
 
         async def work():
             VARIABLE.set("task")
-            raise ValueError
+            raise ValueError("task")
 
         def program():
             VARIABLE.set("outer")
@@ -94,7 +94,7 @@ class TestSteps:
                 loop.call_soon(callback, context=given)
                 run_turns(loop)
                 assert VARIABLE.get() == "outer"
-                with pytest.raises(ValueError):
+                with pytest.raises(ValueError, match="task"):
                     loop.run_until_complete(work())
                 assert VARIABLE.get() == "outer"
 
@@ -107,7 +107,7 @@ class TestSteps:
 
         def fail():
             VARIABLE.set("inner again")
-            raise ValueError
+            raise ValueError("inner")
 
         def callback():
             VARIABLE.set("callback")
@@ -115,7 +115,7 @@ class TestSteps:
             inner.run(VARIABLE.set, "inner")
             seen.append(VARIABLE.get())
             seen.append(inner.run(VARIABLE.get))
-            with pytest.raises(ValueError):
+            with pytest.raises(ValueError, match="inner"):
                 inner.run(fail)
             seen.append(VARIABLE.get())
             seen.append(inner[VARIABLE])
