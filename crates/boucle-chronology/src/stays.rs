@@ -55,7 +55,7 @@ pub struct Stay {
     pub withheld: u64,
 }
 
-/// The stays of a step that was looked at, in the order of the looks' times. There is one at least if there is a look.
+/// The stays of a step, from the looks at it, the earliest first. There is one at least if there is a look.
 pub fn of(looks: &[Look<'_>], begin: u64, end: u64) -> Vec<Stay> {
     let stacks = stacks(looks);
     let within = |at: u64| at.max(begin).min(end);
