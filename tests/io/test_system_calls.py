@@ -15,7 +15,7 @@ from system_calls import need_strace, traced
 
 PROGRAM = Path(__file__).with_name("echo_server.py")
 MESSAGES = 1000
-RECEIVE = {"recv", "recvfrom", "read", "recvmsg"}
+RECEIVE = {"recv", "recvfrom", "read", "readv", "recvmsg"}
 SEND = {"send", "sendto", "write", "sendmsg"}
 WAIT = {"epoll_wait", "epoll_pwait", "epoll_pwait2"}
 
