@@ -89,7 +89,7 @@ pub(super) fn cause_of(ring: u32, sequence: u64, begin: Stamp, end: Stamp) -> Ca
 fn cause_in(words: &impl Words, step: (u32, u64), begin: Stamp, end: Stamp) -> Cause {
     let count = words.word(COUNT);
     fence(Ordering::Acquire);
-    // About 3 µs for each look that was made while it ran: a thousandth of its time at most.
+    // 3 to 10 µs for each look that was made while it ran; they are milliseconds apart.
     let mut seen: Vec<_> = (count.saturating_sub(KEPT as u64)..count)
         .rev()
         .map_while(|number| read_one(words, number))

@@ -23,11 +23,14 @@ use crate::raw::{Owned, Result, This};
 /// Of less, another block of memory each time costs as much as the copy: 16 KiB gain nothing.
 const BIG: usize = 32 * 1024;
 
-/// A read has brought so much.
+/// A read has brought so much, of what there was room for.
 #[inline]
-pub(super) fn note(this: This<'_, StreamTransport>, count: usize) {
+pub(super) fn note(this: This<'_, StreamTransport>, watcher: This<'_, Watcher>, count: usize, room: usize) {
+    if count < room && !watcher.hung_up() {
+        watcher.used_up_read();
+    }
     // Too large an object is cut in place, while of too small a one all is copied: of sizes that vary the larger counts.
-    this.likely.set(if count >= BIG { count.max(this.likely.get() / 4 * 3) } else { 0 });
+    this.likely.set(if is_big(count) { count.max(this.likely.get() / 4 * 3) } else { 0 });
 }
 
 /// Whether so many bytes are worth an object of their own.
@@ -36,6 +39,7 @@ pub(super) fn is_big(count: usize) -> bool {
 }
 
 /// One read, whose first `expected` bytes become an object. `take` gets that and the rest, if it brought something.
+#[inline(never)]
 pub(super) fn receive(
     py: Python<'_>,
     core: This<'_, LoopCore>,
@@ -46,11 +50,10 @@ pub(super) fn receive(
 ) -> Result<boucle_core::Result<Outcome>> {
     core.with_scratch(|scratch| {
         let expected = expected.min(scratch.len());
-        let rest_len = scratch.len() - expected;
         let (data, outcome) =
-            incoming::filled(py, expected, |memory| attempt(this, watcher, memory, &mut scratch[..rest_len]))?;
-        if let (Some(data), Ok(Outcome::Done(count))) = (data, &outcome) {
-            take(data, &scratch[..count.saturating_sub(expected)]);
+            incoming::filled(py, expected, |memory| attempt(this, watcher, memory, &mut scratch[expected..]))?;
+        if let (Some(data), &Ok(Outcome::Done(count))) = (data, &outcome) {
+            take(data, &scratch[expected..count.max(expected)]);
         }
         Ok(outcome)
     })
@@ -69,9 +72,8 @@ pub(super) fn receive_into(
 ) -> Option<boucle_core::Result<Outcome>> {
     core.with_scratch(|scratch| {
         let expected = expected.min(scratch.len());
-        let rest_len = scratch.len() - expected;
         let filled = incoming::fill_array(py, array, expected, |memory| {
-            attempt(this, watcher, memory, &mut scratch[..rest_len])
+            attempt(this, watcher, memory, &mut scratch[expected..])
         });
         let outcome = match filled {
             Ok(outcome) => outcome,
@@ -81,7 +83,7 @@ pub(super) fn receive_into(
             }
         };
         if let Ok(Outcome::Done(count @ 1..)) = outcome {
-            take(&scratch[..count.saturating_sub(expected)]);
+            take(&scratch[expected..count.max(expected)]);
         }
         Some(outcome)
     })
@@ -94,14 +96,11 @@ fn attempt<'a>(
     memory: &'a mut [MaybeUninit<u8>],
     rest: &mut [u8],
 ) -> (&'a mut [u8], boucle_core::Result<Outcome>) {
-    let most = memory.len() + rest.len();
+    let room = memory.len() + rest.len();
     match socket::receive_in_two(this.fd.get(), memory, rest) {
         Ok((outcome, written)) => {
             if let Outcome::Done(count @ 1..) = outcome {
-                if count < most && !watcher.hung_up() {
-                    watcher.used_up_read();
-                }
-                note(this, count);
+                note(this, watcher, count, room);
             }
             (written, Ok(outcome))
         }

@@ -50,7 +50,6 @@ pub(super) fn ready(
     }
     match Fed::of(py, core, &protocol) {
         Some(fed) => feed(py, core, this, watcher, &protocol, &fed),
-        None if this.likely.get() > 0 => pass_big_on(py, core, this, watcher, &protocol),
         None => pass_on(py, core, this, watcher, &protocol),
     }
 }
@@ -65,26 +64,12 @@ fn pass_on(
     protocol: &Owned,
 ) -> Result<()> {
     let mut data = None;
-    let outcome = receive(core, this, watcher, |content| data = Some(bytes::received(py, content)));
-    match data.transpose()? {
-        Some(data) => call_data_received(py, this, protocol, &data),
-        None => brought_nothing(py, core, this, watcher, protocol, outcome),
-    }
-}
-
-/// As `pass_on`, after a big message.
-#[inline(never)]
-fn pass_big_on(
-    py: Python<'_>,
-    core: This<'_, LoopCore>,
-    this: This<'_, StreamTransport>,
-    watcher: This<'_, Watcher>,
-    protocol: &Owned,
-) -> Result<()> {
-    let mut data = None;
-    let outcome = big::receive(py, core, this, watcher, this.likely.get(), |first, rest| {
-        data = Some(incoming::with_rest(py, first, rest));
-    })?;
+    let outcome = match this.likely.get() {
+        0 => receive(core, this, watcher, |content| data = Some(bytes::received(py, content))),
+        likely => big::receive(py, core, this, watcher, likely, |first, rest| {
+            data = Some(incoming::with_rest(py, first, rest));
+        })?,
+    };
     match data.transpose()? {
         Some(data) => call_data_received(py, this, protocol, &data),
         None => brought_nothing(py, core, this, watcher, protocol, outcome),
@@ -155,10 +140,7 @@ fn receive(
     core.with_scratch(|scratch| {
         let outcome = socket::receive(this.fd.get(), scratch);
         if let Ok(Outcome::Done(count @ 1..)) = outcome {
-            if count < scratch.len() && !watcher.hung_up() {
-                watcher.used_up_read();
-            }
-            big::note(this, count);
+            big::note(this, watcher, count, scratch.len());
             take(&scratch[..count]);
         }
         outcome

@@ -11,7 +11,8 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 
-use super::super::{flow, payload};
+use super::super::flow;
+use super::super::payload::{self, Payload};
 use super::{StreamTransport, closing, parties};
 use crate::errors::to_py_err;
 use crate::imports;
@@ -75,12 +76,6 @@ pub(super) fn write_one(py: Python<'_>, this: This<'_, StreamTransport>, data: A
     written(py, this, true)
 }
 
-/// A copy of memory that may change. A memory that is scattered fails as it would in `socket.send`.
-fn copy(py: Python<'_>, object: &Owned) -> Result<Bytes> {
-    let buffer = Buffer::readable(object)?;
-    Bytes::copied(py, buffer.bytes())
-}
-
 /// `writelines(list_of_data)`.
 pub(super) fn write_lines(py: Python<'_>, this: This<'_, StreamTransport>, args: Args<'_>) -> Result<()> {
     let [Some(lines)] = args.named(py, "writelines", ["list_of_data"])? else {
@@ -97,11 +92,7 @@ pub(super) fn write_lines(py: Python<'_>, this: This<'_, StreamTransport>, args:
     // All of them before the first is queued: a wrong one raises, and nothing was written.
     let mut pieces = Vec::new();
     for line in lines.any(py).try_iter()? {
-        let line: Owned = line?.into();
-        pieces.push(match Bytes::exactly(line) {
-            Ok(bytes) => bytes,
-            Err(other) => copy(py, &other)?,
-        });
+        pieces.push(Payload::of(line?.into())?.keep(py)?);
     }
     if pieces.iter().all(|piece| piece.as_ref().is_empty()) {
         return Ok(());
