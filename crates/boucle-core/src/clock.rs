@@ -126,15 +126,32 @@ fn has_invariant_counter() -> bool {
     answer == YES || (answer == UNKNOWN && ask())
 }
 
-/// Both clocks, read at the same moment.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reading {
-    pub(crate) stamp: Stamp,
-    pub(crate) tick: Tick,
+/// One moment, on both clocks: how deadlines and stamps are compared.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moment {
+    /// The clock of deadlines.
+    pub tick: Tick,
+    /// The clock of steps.
+    pub stamp: Stamp,
 }
 
-impl Reading {
-    fn now() -> Self {
+impl Moment {
+    /// Now. The kernel may stop a thread between the two readings: then a deadline seems to be less long ago than it was,
+    /// and never longer.
+    #[inline]
+    pub fn now() -> Self {
+        let tick = Tick::now();
+        Self { tick, stamp: Stamp::now() }
+    }
+
+    /// The stamp that was current at `deadline`, if that has passed; else that of this moment.
+    #[inline]
+    pub fn stamp_at(self, deadline: Tick, scale: &Scale) -> Stamp {
+        scale.earlier(self.stamp, deadline.until(self.tick))
+    }
+
+    /// Now, as exactly as it can be known.
+    fn exactly_now() -> Self {
         // The stamp lies between two ticks; the closest pair of a few attempts leaves out an interruption in between.
         let attempt = || {
             let before = Tick::now();
@@ -144,44 +161,44 @@ impl Reading {
         };
         let (mut best_gap, mut best) = attempt();
         for _ in 0..4 {
-            let (gap, reading) = attempt();
+            let (gap, moment) = attempt();
             if gap < best_gap {
-                (best_gap, best) = (gap, reading);
+                (best_gap, best) = (gap, moment);
             }
         }
         best
     }
 
-    /// A reading that another process wrote down.
+    /// One that another process wrote down.
     pub(crate) fn at(stamp: u64, tick: u64) -> Self {
         Self { stamp: Stamp(stamp), tick: Tick(tick as i64) }
     }
 
-    /// The first reading of this process.
+    /// The first that this process knows exactly.
     pub(crate) fn first() -> Self {
-        static FIRST: OnceLock<Reading> = OnceLock::new();
-        *FIRST.get_or_init(Self::now)
+        static FIRST: OnceLock<Moment> = OnceLock::new();
+        *FIRST.get_or_init(Self::exactly_now)
     }
 }
 
 /// How stamps and ticks correspond.
 #[derive(Clone, Copy, Debug)]
 pub struct Scale {
-    at: Reading,
+    at: Moment,
     nanos_per_stamp: f64,
 }
 
 impl Scale {
-    /// Makes the first reading, if no one has: the earlier, the better every later scale.
+    /// Reads both clocks for the first time, if no one has: the earlier, the better every later scale.
     pub fn prepare() {
-        Reading::first();
+        Moment::first();
     }
 
     /// The correspondence as well as it is known now.
     pub fn measure() -> Self {
-        let first = Reading::first();
+        let first = Moment::first();
         loop {
-            let at = Reading::now();
+            let at = Moment::exactly_now();
             if first.tick.until(at.tick) >= SHORTEST_BASELINE {
                 let nanos_per_stamp = (at.tick.0 - first.tick.0) as f64 / at.stamp.since(first.stamp) as f64;
                 return Self { at, nanos_per_stamp };
@@ -192,7 +209,7 @@ impl Scale {
 
     /// The same, by the first reading of another process on this machine: better than our own, if that is younger. A reading
     /// that does not agree with ours to a thousandth is none of this machine, or of its present boot.
-    pub(crate) fn measure_since(first: Reading) -> Self {
+    pub(crate) fn measure_since(first: Moment) -> Self {
         let own = Self::measure();
         let (ticks, stamps) = (own.at.tick.0.saturating_sub(first.tick.0), own.at.stamp.since(first.stamp));
         let nanos_per_stamp = ticks as f64 / stamps as f64;

@@ -16,7 +16,7 @@ pub mod outside;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::clock::{Scale, Stamp, Tick};
+use crate::clock::{Moment, Scale, Stamp, Tick};
 use crate::recorder::WokenBy;
 use crate::timers::{TimerKey, Timers};
 
@@ -104,11 +104,11 @@ impl<T> Turn<T> {
     }
 
     /// Collects the batch of this turn: work that was already ready, then `events` in the order the kernel reported
-    /// them, then due timers. `stamp` is the same moment as `now`.
-    pub fn collect(&mut self, now: Tick, stamp: Stamp, scale: &Scale, events: impl IntoIterator<Item = T>) {
-        self.ready.extend(events.into_iter().map(|item| Ready { item, since: stamp, woken_by: WokenBy::IO }));
-        while let Some((deadline, item)) = self.timers.pop_due(now) {
-            let since = scale.earlier(stamp, deadline.until(now));
+    /// them, at `reported`, then the timers that are due `now`.
+    pub fn collect(&mut self, now: Moment, scale: &Scale, reported: Stamp, events: impl IntoIterator<Item = T>) {
+        self.ready.extend(events.into_iter().map(|item| Ready { item, since: reported, woken_by: WokenBy::IO }));
+        while let Some((deadline, item)) = self.timers.pop_due(now.tick) {
+            let since = now.stamp_at(deadline, scale);
             self.ready.push_back(Ready { item, since, woken_by: WokenBy::TIMER });
         }
         self.batch = self.ready.len();
@@ -141,11 +141,11 @@ impl<T> Turn<T> {
         self.ready.iter().map(|ready| &ready.item)
     }
 
-    /// Those that wait at `now`, which is also `stamp`: what is ready and the timers that are due.
-    pub fn waiting(&self, now: Tick, stamp: Stamp, scale: &Scale) -> impl Iterator<Item = Ready<&T>> {
-        let due = self.timers.due(now).map(move |(deadline, item)| Ready {
+    /// Those that wait `now`: what is ready and the timers that are due.
+    pub fn waiting(&self, now: Moment, scale: &Scale) -> impl Iterator<Item = Ready<&T>> {
+        let due = self.timers.due(now.tick).map(move |(deadline, item)| Ready {
             item,
-            since: scale.earlier(stamp, deadline.until(now)),
+            since: now.stamp_at(deadline, scale),
             woken_by: WokenBy::TIMER,
         });
         let ready = self.ready.iter();

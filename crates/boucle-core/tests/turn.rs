@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use boucle_core::clock::{Scale, Stamp, Tick};
+use boucle_core::clock::{Moment, Scale, Stamp, Tick};
 use boucle_core::reactor::{Event, Interest, Reactor, simulated::Simulated};
 use boucle_core::recorder::WokenBy;
 use boucle_core::turn::{Turn, Wait};
@@ -25,10 +25,15 @@ fn turn<T>(
         Wait::Sleep(time) => reactor.wait(time, &mut events).expect("a simulation cannot fail"),
     }
     let items: Vec<T> = events.iter().filter_map(|event| reactor.source(event.token).cloned()).collect();
-    turn.collect(reactor.now(), Stamp(0), scale, items);
+    turn.collect(at(reactor.now()), scale, Stamp(0), items);
     while let Some(ready) = turn.pop() {
         run(turn, reactor, ready.item);
     }
+}
+
+/// A moment for turns whose stamps do not matter.
+fn at(tick: Tick) -> Moment {
+    Moment { tick, stamp: Stamp(0) }
 }
 
 fn soon<T>(turn: &mut Turn<T>, item: T) {
@@ -70,7 +75,7 @@ fn an_interrupted_batch_leaves_the_rest_queued() {
     let scale = Scale::measure();
     let (mut t, mut reactor): (Turn<u32>, Simulated<u32>) = Default::default();
     (1..=3).for_each(|item| soon(&mut t, item));
-    t.collect(Tick(0), Stamp(0), &scale, []);
+    t.collect(at(Tick(0)), &scale, Stamp(0), []);
     assert_eq!(t.pop().unwrap().item, 1);
     // An exception leaves the loop here. What came meanwhile queues behind the rest.
     soon(&mut t, 4);
@@ -93,16 +98,19 @@ fn a_loop_sleeps_until_its_next_deadline() {
 }
 
 #[test]
-fn a_timer_has_been_ready_since_its_deadline() {
+fn a_timer_has_been_ready_since_its_deadline_and_io_since_its_report() {
     let scale = Scale::measure();
     let mut t = Turn::default();
-    t.push_at(Tick(0), ());
-    let stamp = Stamp::now();
-    t.collect(Tick(1_000_000), stamp, &scale, []);
-    let ready = t.pop().unwrap();
-    let waited = scale.nanos(stamp.since(ready.since) as f64);
+    t.push_at(Tick(0), "timer");
+    let reported = Stamp::now();
+    let now = Moment { tick: Tick(1_000_000), stamp: Stamp(reported.0 + 1_000_000_000) };
+    t.collect(now, &scale, reported, ["io"]);
+    let io = t.pop().unwrap();
+    assert_eq!((io.item, io.since, io.woken_by), ("io", reported, WokenBy::IO));
+    let timer = t.pop().unwrap();
+    assert_eq!((timer.item, timer.woken_by), ("timer", WokenBy::TIMER));
+    let waited = scale.nanos(now.stamp.since(timer.since) as f64);
     assert!(waited.abs_diff(1_000_000) < 1_000, "{waited}");
-    assert_eq!(ready.woken_by, WokenBy::TIMER);
 }
 
 /// What a random program does to the timers.
@@ -147,7 +155,7 @@ proptest! {
                     now += time;
                     let later = model.split_off(&(now + 1, 0));
                     let due: Vec<usize> = std::mem::replace(&mut model, later).into_iter().map(|(_, n)| n).collect();
-                    t.collect(Tick(now), Stamp(0), &scale, []);
+                    t.collect(at(Tick(now)), &scale, Stamp(0), []);
                     let fired: Vec<usize> = std::iter::from_fn(|| t.pop()).map(|ready| ready.item).collect();
                     prop_assert_eq!(fired, due);
                 }

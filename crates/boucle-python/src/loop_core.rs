@@ -33,7 +33,7 @@ pub(crate) mod watch;
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Once};
 
-use boucle_core::clock::{Scale, Stamp, Tick};
+use boucle_core::clock::{Moment, Scale, Stamp};
 use boucle_core::reactor::epoll::{Epoll, Waker};
 use boucle_core::recorder::WokenBy;
 use boucle_core::recorder::account::Account;
@@ -236,10 +236,10 @@ impl LoopCore {
         self.inherited.get()
     }
 
-    /// Those that wait at `now`, which is also `stamp`: ready or due, and not cancelled.
-    pub(crate) fn waiting(&self, now: Tick, stamp: Stamp, scale: &Scale) -> Vec<Ready<Item>> {
+    /// Those that wait `now`: ready or due, and not cancelled.
+    pub(crate) fn waiting(&self, now: Moment, scale: &Scale) -> Vec<Ready<Item>> {
         let turn = self.turn.borrow();
-        let waiting = turn.waiting(now, stamp, scale);
+        let waiting = turn.waiting(now, scale);
         waiting
             .filter(|ready| handle::native(ready.item).is_none_or(|handle| !handle.is_cancelled()))
             .map(|Ready { item, since, woken_by }| Ready { item: item.clone(), since, woken_by })

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use boucle_core::clock::{Scale, Stamp, Tick};
+use boucle_core::clock::{Moment, Scale, Stamp, Tick};
 use boucle_core::inbox::Inbox;
 use boucle_core::reactor::Reactor as _;
 use boucle_core::reactor::epoll::{self, Epoll};
@@ -242,7 +242,7 @@ impl EventLoop {
             start = Stamp::now();
         }
         self.inner.ring.tally.turn(start.since(last_end), slept);
-        self.inner.turn.borrow_mut().collect(Tick::now(), start, scale, []);
+        self.inner.turn.borrow_mut().collect(Moment::now(), scale, start, []);
         start
     }
 

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::mapping::{self, Kind, MOST_SEGMENTS};
 use super::words::{Own, Words, bytes, halves, pair, read_slot, shortened, store_bytes, write_slot};
-use crate::clock::Reading;
+use crate::clock::Moment;
 use crate::process;
 
 /// The version of the layout of everything in the mapping.
@@ -60,7 +60,7 @@ pub(crate) struct Header {
     /// The process's number, as it knows it.
     pub(crate) pid: u32,
     pub(crate) started: u64,
-    pub(crate) first: Reading,
+    pub(crate) first: Moment,
     /// What runs, as a person would name it.
     pub(crate) program: String,
     pub(crate) recorded_by: String,
@@ -78,7 +78,7 @@ pub(crate) enum NoHeader {
 /// Says whose the mapping is.
 pub(crate) fn write(words: Own) {
     let pid = std::process::id();
-    let first = Reading::first();
+    let first = Moment::first();
     words[PROCESS].store(pair(VERSION, pid), Ordering::Relaxed);
     words[STARTED].store(process::start_time(pid).unwrap_or(0), Ordering::Relaxed);
     words[FIRST_STAMP].store(first.stamp.0, Ordering::Relaxed);
@@ -124,7 +124,7 @@ pub(crate) fn read(words: &impl Words) -> Result<Header, NoHeader> {
         return Err(NoHeader::Version(version));
     }
     let (program, recorded_by) = read_identity(words).unwrap_or_default();
-    let first = Reading::at(words.word(FIRST_STAMP), words.word(FIRST_TICK));
+    let first = Moment::at(words.word(FIRST_STAMP), words.word(FIRST_TICK));
     Ok(Header { pid, started: words.word(STARTED), first, program, recorded_by })
 }
 

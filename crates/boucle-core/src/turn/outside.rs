@@ -13,7 +13,7 @@ use std::collections::VecDeque;
 use std::mem::offset_of;
 
 use super::{Ready, Turn};
-use crate::clock::{Scale, Stamp, Tick};
+use crate::clock::{Moment, Scale, Stamp, Tick};
 use crate::recorder::WokenBy;
 use crate::timers::layout::{TimersAt, TimersLayout};
 
@@ -97,20 +97,19 @@ impl Layout {
         }
         let expected = [Stamp(2), Stamp(3), Stamp(4)].map(|since| (bits, since));
         let scale = Scale::measure();
-        let now = Tick(200);
-        let read = |turn: &Turn<T>| self.waiting(memory, &raw const *turn as usize, now, Stamp(1 << 40), &scale);
+        let now = Moment { tick: Tick(200), stamp: Stamp(1 << 40) };
+        let read = |turn: &Turn<T>| self.waiting(memory, &raw const *turn as usize, now, &scale);
         let Some((count, waiting)) = read(&other) else { return false };
         read(turn) == Some((3, expected.to_vec())) && count == 4 && waiting.iter().all(|(item, _)| *item == bits)
     }
 
-    /// Those that wait in the turn at an address, at `now`, which is also `stamp`: how many, and the first [`MOST`] of them,
+    /// Those that wait in the turn at an address, `now`: how many, and the first [`MOST`] of them,
     /// those in the queue first. Nothing where no consistent copy could be made.
     pub fn waiting(
         &self,
         memory: &impl Memory,
         turn: usize,
-        now: Tick,
-        stamp: Stamp,
+        now: Moment,
         scale: &Scale,
     ) -> Option<(usize, Vec<Waiting>)> {
         let copy = || {
@@ -119,10 +118,9 @@ impl Layout {
         };
         let before = copy()?;
         let (length, mut waiting) = self.ready(memory, &before)?;
-        let due = self.timers.due(memory, &TimersAt::of(&before, &self.timers)?, now, MOST)?;
+        let due = self.timers.due(memory, &TimersAt::of(&before, &self.timers)?, now.tick, MOST)?;
         let count = length + due.count;
-        let since = |deadline: Tick| scale.earlier(stamp, deadline.until(now));
-        waiting.extend(due.items.into_iter().map(|(deadline, item)| (item, since(deadline))));
+        waiting.extend(due.items.into_iter().map(|(deadline, item)| (item, now.stamp_at(deadline, scale))));
         (copy()? == before).then_some((count, waiting))
     }
 
@@ -196,8 +194,8 @@ mod tests {
                 turn.cancel(key);
             }
         }
-        let (count, waiting) =
-            layout.waiting(&memory, &raw const turn as usize, Tick(25), Stamp(1 << 40), &scale).unwrap();
+        let now = Moment { tick: Tick(25), stamp: Stamp(1 << 40) };
+        let (count, waiting) = layout.waiting(&memory, &raw const turn as usize, now, &scale).unwrap();
         assert_eq!(count, 10 + 13);
         assert_eq!(waiting[..10], expected);
         let mut due: Vec<_> = waiting[10..].iter().map(|(item, _)| *item).collect();
@@ -210,9 +208,9 @@ mod tests {
         let memory = memory();
         let layout = Layout::of(&memory, &EXAMPLE, EXAMPLE).unwrap();
         let scale = Scale::measure();
-        assert_eq!(layout.waiting(&memory, 8, Tick(0), Stamp(0), &scale), None);
+        assert_eq!(layout.waiting(&memory, 8, Moment::default(), &scale), None);
         let nonsense = [usize::MAX / 3; 64];
-        assert_eq!(layout.waiting(&memory, nonsense.as_ptr() as usize, Tick(0), Stamp(0), &scale), None);
+        assert_eq!(layout.waiting(&memory, nonsense.as_ptr() as usize, Moment::default(), &scale), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use boucle_core::clock::{Scale, Stamp, Tick};
+use boucle_core::clock::{Moment, Scale, Stamp, Tick};
 use boucle_core::recorder::rings::Returned;
 use boucle_core::recorder::tally::Times;
 use boucle_core::recorder::{WokenBy, rings};
@@ -111,8 +111,8 @@ fn collect(
     let has_left_over = watching && this.reactor.borrow().as_ref().is_some_and(super::watch::Reactor::has_left_over);
     let (wait, mut now) = {
         let turn = this.turn.borrow();
-        let now = if turn.has_timers() { Tick::now() } else { Tick::default() };
-        (turn.begin(now, this.stopping.get() || has_left_over, watching), now)
+        let now = if turn.has_timers() { Moment::now() } else { Moment::default() };
+        (turn.begin(now.tick, this.stopping.get() || has_left_over, watching), now)
     };
     // A turn that does not enter the kernel leaves the list where it is.
     let mut events = None;
@@ -139,17 +139,17 @@ fn collect(
                 watchdog::loop_passes(py);
             }
             slept = outcome?;
-            now = Tick::now();
-            stamp = Stamp::now();
+            now = Moment::now();
+            stamp = now.stamp;
         }
     }
     if let Some(ring) = ring {
         ring.tally.turn(stamp.since(this.last_end.get()), slept);
     }
     match events {
-        None => this.turn.borrow_mut().collect(now, stamp, scale, []),
+        None => this.turn.borrow_mut().collect(now, scale, stamp, []),
         Some(mut events) => {
-            this.turn.borrow_mut().collect(now, stamp, scale, events.drain(..));
+            this.turn.borrow_mut().collect(now, scale, stamp, events.drain(..));
             this.events.replace(events);
         }
     }

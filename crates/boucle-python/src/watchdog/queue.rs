@@ -8,7 +8,7 @@ use std::mem::offset_of;
 use std::os::unix::fs::FileExt;
 use std::sync::OnceLock;
 
-use boucle_core::clock::{Scale, Stamp, Tick};
+use boucle_core::clock::{Moment, Scale};
 use boucle_core::turn::outside::{Layout, Memory};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -65,8 +65,7 @@ pub(super) fn waiting(turn: usize, span: Span) -> Option<(usize, Vec<Victim>)> {
     let layout = LAYOUT.get()?.as_ref()?;
     let memory = OwnMemory::open()?;
     let scale = Scale::measure();
-    let now = Tick::now();
-    let (mut count, items) = layout.waiting(&memory, turn, now, Stamp::now(), &scale)?;
+    let (mut count, items) = layout.waiting(&memory, turn, Moment::now(), &scale)?;
     let mut victims = Vec::new();
     for (item, since) in items {
         match who(&memory, item) {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use boucle_core::clock::{Scale, Stamp, Tick};
+use boucle_core::clock::{Moment, Scale, Stamp};
 use boucle_core::recorder::directory::describe;
 use boucle_core::recorder::{WokenBy, rings};
 use pyo3::prelude::*;
@@ -49,7 +49,7 @@ pub(super) fn queued(
 ) -> (usize, Vec<Victim>) {
     let scale = Scale::measure();
     let core = This::<LoopCore>::of(object);
-    let ready = core.map(|core| core.waiting(Tick::now(), Stamp::now(), &scale)).unwrap_or_default();
+    let ready = core.map(|core| core.waiting(Moment::now(), &scale)).unwrap_or_default();
     let mut ready: Vec<_> = ready
         .into_iter()
         .map(|one| (one.item, carriers.remove(&one.woken_by).map_or(one.since, |(since, _)| since.min(one.since))))
