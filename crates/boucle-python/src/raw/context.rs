@@ -212,15 +212,7 @@ impl ContextCell {
     /// Lends the spare object to the mapping in the cell, which holds the object then; if there is one to lend.
     #[inline]
     fn lend_spare(&self) -> bool {
-        let Some(spare) = NonNull::new(SPARE.load(Ordering::Relaxed)) else { return false };
-        // SAFETY: a context, which the static holds.
-        if !unsafe { is_unseen(spare.as_ptr()) } || !is_empty(spare.as_ptr()) {
-            return false;
-        }
-        SPARE.store(ptr::null_mut(), Ordering::Relaxed);
-        // SAFETY: the static held a reference, which it does not any more.
-        self.hold_lent(unsafe { Owned::from_owned(spare) });
-        true
+        take_spare().map(|spare| self.hold_lent(spare)).is_some()
     }
 
     /// Holds an object that is lent to the mapping in the cell.
@@ -296,16 +288,20 @@ pub(crate) fn use_knowledge(wanted: bool) -> (bool, bool) {
 /// A context without variables that nobody else holds.
 #[inline]
 fn spare(_: Python<'_>) -> Result<Owned> {
+    // SAFETY: the GIL is held.
+    take_spare().map_or_else(|| unsafe { Owned::from_returned(ffi::PyContext_New()) }, Ok)
+}
+
+/// The spare object, if there is one that nobody has seen; lets go of one that somebody has.
+#[inline]
+fn take_spare() -> Option<Owned> {
     // Not in one operation: the GIL is held, and an atomic exchange takes longer than all the rest.
-    let spare = NonNull::new(SPARE.load(Ordering::Relaxed));
+    let spare = NonNull::new(SPARE.load(Ordering::Relaxed))?;
     SPARE.store(ptr::null_mut(), Ordering::Relaxed);
     // SAFETY: the static held a reference, which it does not any more.
-    match spare.map(|spare| unsafe { Owned::from_owned(spare) }) {
-        // SAFETY: a context, alive.
-        Some(spare) if unsafe { is_unseen(spare.as_ptr()) } && is_empty(spare.as_ptr()) => Ok(spare),
-        // SAFETY: the GIL is held.
-        _ => unsafe { Owned::from_returned(ffi::PyContext_New()) },
-    }
+    let spare = unsafe { Owned::from_owned(spare) };
+    // SAFETY: a context, alive.
+    (unsafe { is_unseen(spare.as_ptr()) } && is_empty(spare.as_ptr())).then_some(spare)
 }
 
 /// Whether nobody but who asks holds a context, by a weak reference neither, and nobody is in it.

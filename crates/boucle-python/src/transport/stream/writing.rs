@@ -55,25 +55,25 @@ pub(super) fn write_one(py: Python<'_>, this: This<'_, StreamTransport>, data: A
     if !this.empty_waiter.is_empty() {
         return Err(PyRuntimeError::new_err("unable to write; sendfile is in progress").into());
     }
-    let piece = match piece {
-        Ok(bytes) => bytes,
-        // What may change is copied: the program may use the memory again when this returns.
-        Err(other) => {
-            let buffer = Buffer::readable(&other)?;
-            if buffer.bytes().len() >= LENT && this.conn_lost.get() == 0 && !this.blocked.get() {
-                return write_lent(py, this, buffer);
-            }
-            Bytes::copied(py, buffer.bytes())?
-        }
+    let payload = match piece {
+        Ok(bytes) => Payload::Kept(bytes),
+        Err(other) => Payload::Borrowed(Buffer::readable(&other)?),
     };
-    if piece.as_ref().is_empty() {
+    if payload.as_ref().is_empty() {
         return Ok(());
     }
     if this.conn_lost.get() > 0 {
         return flow::lost_write(py, &this.conn_lost);
     }
-    queue(this, piece);
-    written(py, this, true)
+    match payload {
+        Payload::Borrowed(buffer) if buffer.bytes().len() >= LENT && !this.blocked.get() => {
+            write_lent(py, this, buffer)
+        }
+        payload => {
+            queue(this, payload.keep(py)?);
+            written(py, this, true)
+        }
+    }
 }
 
 /// `writelines(list_of_data)`.
