@@ -123,9 +123,10 @@ class TestStarvation:
         for starvation in chronology.starvations:
             assert starvation.cause == "sleep"
             assert starvation.line == line(STARVATION, "    time.sleep(1)")
-            (place,) = starvation.places
+            # A look may have met the line after it.
+            place = starvation.places[0]
             assert (place.file, place.line, place.seen) == (starvation.file, starvation.line, True)
-            assert place.held == pytest.approx(starvation.duration, abs=0.001)
+            assert place.held == pytest.approx(starvation.duration, abs=LATENESS)
 
     def test_the_text_says_it(self, chronology):
         text = chronology.text(width=100)
