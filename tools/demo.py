@@ -24,7 +24,7 @@ def main():
     if not found:
         sys.exit(f"demo: {environments.NONE_FOUND}")
     version, interpreter = list(found.items())[-1]
-    environments.build(version, interpreter, environments.NOTHING)
+    environments.build(version, interpreter)
     boucle = environments.python_of(version).with_name("boucle")
     OUT.mkdir(exist_ok=True)
     for program in PROGRAMS:

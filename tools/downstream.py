@@ -347,7 +347,7 @@ def table(rows):
 def wheel_of(version, interpreter, given):
     """A copy of boucle's wheel: a build beside us does not change what the two runs compare."""
     if not given:
-        environments.build(version, interpreter, environments.NOTHING)
+        environments.build(version, interpreter)
         (given,) = (ROOT / "dist" / version).glob("*.whl")
     copy = FOLDER / "wheel" / given.name
     copy.parent.mkdir(parents=True, exist_ok=True)

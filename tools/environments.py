@@ -1,6 +1,6 @@
 """One environment per Python: finds the interpreters, builds a wheel for each, installs it with what the tests need.
 
-    python3 tools/environments.py build [--python 3.13|one] [--with test|bench|lint|nothing]
+    python3 tools/environments.py build [--python 3.13|one] [--with test|bench|lint|nothing ...]
     python3 tools/environments.py list
     python3 tools/environments.py which
 
@@ -21,6 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SUPPORTED = ["3.10", "3.11", "3.12", "3.13", "3.14", "3.15"]
+REQUIREMENTS = ["test", "bench", "lint"]
 NOTHING = "nothing"
 VIEWER = ROOT / "dist" / "top"
 NONE_FOUND = f"no supported Python found (looked for {', '.join(SUPPORTED)} on PATH and in pyenv)"
@@ -65,11 +66,11 @@ def python_of(version):
     return ROOT / ".venv" / version / "bin" / "python"
 
 
-def build(version, interpreter, purpose):
-    """Make the environment of a Python complete: boucle, and the requirements of a purpose."""
+def build(version, interpreter, purposes=()):
+    """Make the environment of a Python complete: boucle, and the requirements of each purpose."""
     folder = ROOT / ".venv" / version
     _make(folder, interpreter)
-    if purpose != NOTHING:
+    for purpose in purposes:
         _install_requirements(folder, purpose)
     _once(folder / "boucle.stamp", _digest(_sources()), lambda: _install_boucle(version, python_of(version)))
     viewer = _digest(_viewer_sources())
@@ -186,7 +187,12 @@ def main():
     building = commands.add_parser("build", help="build and install boucle for each Python")
     building.add_argument("--python", help="only this version; 'one' for the newest found")
     building.add_argument(
-        "--with", dest="purpose", default="test", help="a list in tools/requirements, or 'nothing' (default: test)"
+        "--with",
+        dest="purposes",
+        nargs="+",
+        action="extend",
+        choices=[*REQUIREMENTS, NOTHING],
+        help="lists of tools/requirements, or 'nothing' (default: test)",
     )
     options = parser.parse_args()
     found = interpreters()
@@ -205,7 +211,7 @@ def main():
         sys.exit(f"environments: Python {options.python} was not found (found: {', '.join(found)})")
     for version, interpreter in found.items():
         if options.python in (None, version):
-            build(version, interpreter, options.purpose)
+            build(version, interpreter, [purpose for purpose in options.purposes or ["test"] if purpose != NOTHING])
 
 
 if __name__ == "__main__":
