@@ -28,6 +28,9 @@ const INLINE_VALUES: u64 = 1 << 2;
 /// Says that the dictionary of instances is before them.
 const MANAGED_DICTIONARY: u64 = 1 << 4;
 
+/// Whether instances of a class that has a native base have a row too.
+const HEIRS_HAVE_ROWS: bool = cfg!(Py_3_14);
+
 /// Where the dictionary is, in words from the object on.
 const DICTIONARY_AT: isize = -3;
 
@@ -208,34 +211,59 @@ unsafe fn dictionary(object: &Owned) -> *mut ffi::PyObject {
     unsafe { *object.as_ptr().cast::<*mut ffi::PyObject>().offset(DICTIONARY_AT) }
 }
 
-/// Whether [`has_attributes`] knows of instances of a class that has a native base: they have no row, and their dictionary is
-/// where it is expected. It is tried on an instance of another class with that base, which has no destructor.
+/// The head of the row of an instance.
+///
+/// # Safety
+///
+/// Its class says that instances have a row.
+#[inline]
+unsafe fn head_of(object: &Owned) -> Head {
+    // SAFETY: the row begins behind the size that the class says.
+    unsafe { ptr::read(object.as_ptr().byte_offset((*object.type_ptr()).tp_basicsize).cast()) }
+}
+
+/// Whether [`has_attributes`] knows of instances of a class that has a native base: it is tried on an instance of another
+/// class with that base, which has no destructor.
 pub(crate) fn can_tell_attributes(py: Python<'_>, class: &Bound<'_, PyType>) -> PyResult<bool> {
     let bases = (class.getattr("__base__")?,);
     let trial: Bound<'_, PyType> = class.get_type().call1(("Trial", bases, PyDict::new(py)))?.cast_into()?;
-    let keeps_a_dictionary_only = [&trial, class].into_iter().all(|class| {
+    let expected = MANAGED_DICTIONARY | if HEIRS_HAVE_ROWS { INLINE_VALUES } else { 0 };
+    let are_as_expected = [&trial, class].into_iter().all(|class| {
         // SAFETY: classes, which are alive.
         let flags = unsafe { (*class.as_type_ptr()).tp_flags };
-        flags & (INLINE_VALUES | MANAGED_DICTIONARY) == MANAGED_DICTIONARY
+        flags & (INLINE_VALUES | MANAGED_DICTIONARY) == expected
     });
-    if cfg!(Py_3_16) || !keeps_a_dictionary_only {
+    if cfg!(Py_3_16) || !are_as_expected {
         return Ok(false);
     }
     let instance: Owned = trial.call0()?.into();
-    // SAFETY: the class says that the dictionary of its instances is before them.
-    let dictionary = || unsafe { dictionary(&instance) };
-    let had_one = !dictionary().is_null();
+    // SAFETY: the class says so.
+    let answer = || unsafe { has_attributes(&instance) };
+    let at_first = answer();
     instance.any(py).setattr("attribute", 1)?;
-    Ok(!had_one && dictionary() == instance.any(py).getattr("__dict__")?.as_ptr())
+    let with_one = answer();
+    instance.any(py).delattr("attribute")?;
+    let afterwards = HEIRS_HAVE_ROWS && answer();
+    let its_own = instance.any(py).getattr("__dict__")?;
+    // SAFETY: the class says that the dictionary of its instances is before them.
+    let dictionary = unsafe { dictionary(&instance) };
+    Ok(!at_first && with_one && !afterwards && dictionary == its_own.as_ptr())
 }
 
-/// Whether an instance has a dictionary, and so may have attributes.
+/// Whether an instance has a dictionary, or something in its row, and so may have attributes.
 ///
 /// # Safety
 ///
 /// [`can_tell_attributes`] says yes of its class.
 #[inline]
 pub(crate) unsafe fn has_attributes(object: &Owned) -> bool {
-    // SAFETY: by this function's contract.
-    unsafe { !dictionary(object).is_null() }
+    // SAFETY: by this function's contract: such a class says that the dictionary of instances is before them, and whether
+    // they have a row.
+    unsafe {
+        !dictionary(object).is_null()
+            || HEIRS_HAVE_ROWS && {
+                let head = head_of(object);
+                (head.size, head.embedded, head.valid) != (0, 1, 1)
+            }
+    }
 }
