@@ -113,7 +113,7 @@ async def backtracks():
 
 
 async def sums():
-    sum(itertools.repeat(1, 30_000_000))  # sum
+    sum(itertools.repeat(1, 100_000_000))  # sum
 
 
 KINDS = {
