@@ -273,6 +273,16 @@ def test_what_a_destructor_writes_after_a_step_does_not_wait_for_the_next(loop, 
     connection.close()
 
 
+def test_an_attempt_that_sends_nothing_resumes_nothing(loop):
+    connection = Connection(loop)
+    connection.fill()
+    assert connection.protocol.events == ["made", "pause"]
+    connection.transport.set_write_buffer_limits(high=1 << 30)
+    connection.transport.writelines([b"x"])
+    assert connection.protocol.events == ["made", "pause"]
+    connection.close()
+
+
 def test_a_step_that_raises_has_written(loop):
     connection = Connection(loop, "tcp")
     loop.set_exception_handler(lambda loop, context: None)
