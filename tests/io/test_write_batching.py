@@ -220,6 +220,69 @@ def test_a_write_from_outside_of_a_run_is_not_lost(loop):
     connection.close()
 
 
+class Parting:
+    """Writes to a transport when it goes."""
+
+    def __init__(self, transport):
+        self._transport = transport
+
+    def __del__(self):
+        self._transport.write(b"parting")
+
+
+def goes_with_its_handle(loop, parting):
+    loop.call_soon(lambda _: None, parting)
+
+
+def goes_with_a_cancelled_handle(loop, parting):
+    loop.call_soon(lambda _: None, parting).cancel()
+
+
+def goes_with_a_reader(loop, parting):
+    ours, theirs = socket.socketpair()
+
+    def read(_):
+        loop.remove_reader(ours)
+        ours.close()
+        theirs.close()
+
+    loop.add_reader(ours, read, parting)
+    theirs.send(b"x")
+
+
+@pytest.mark.parametrize("goes", [goes_with_its_handle, goes_with_a_cancelled_handle, goes_with_a_reader])
+def test_what_a_destructor_writes_after_a_step_does_not_wait_for_the_next(loop, goes):
+    connection = Connection(loop)
+    connection.theirs.setblocking(True)
+    connection.theirs.settimeout(BLOCK)
+    received = []
+
+    def receive():
+        with contextlib.suppress(TimeoutError):
+            received.append(connection.theirs.recv(100))
+
+    async def main():
+        goes(loop, Parting(connection.transport))
+        thread = threading.Thread(target=receive)
+        thread.start()
+        await asyncio.sleep(2 * BLOCK)
+        thread.join()
+
+    loop.run_until_complete(main())
+    assert received == [b"parting"]
+    connection.close()
+
+
+def test_an_attempt_that_sends_nothing_resumes_nothing(loop):
+    connection = Connection(loop)
+    connection.fill()
+    assert connection.protocol.events == ["made", "pause"]
+    connection.transport.set_write_buffer_limits(high=1 << 30)
+    connection.transport.writelines([b"x"])
+    assert connection.protocol.events == ["made", "pause"]
+    connection.close()
+
+
 def test_a_step_that_raises_has_written(loop):
     connection = Connection(loop, "tcp")
     loop.set_exception_handler(lambda loop, context: None)

@@ -33,7 +33,8 @@ pub struct Interest {
     pub read: bool,
     /// To write to it, or to learn that it connected.
     pub write: bool,
-    /// To be told once whenever it becomes ready, and when the other side hangs up, rather than for as long as it is.
+    /// To be told once whenever it becomes ready, and when the other side hangs up or sends out of band, rather than for as
+    /// long as it is.
     pub edges: bool,
 }
 
@@ -49,6 +50,7 @@ impl Interest {
 }
 
 /// What the kernel reported about a registration.
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the kernel's")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Which registration.
@@ -59,6 +61,8 @@ pub struct Event {
     pub writable: bool,
     /// Whether the other side has closed, or an error is pending: what can be read ends.
     pub hung_up: bool,
+    /// Whether there is a byte out of band: a read ends before it, whatever comes behind. Told with edges only.
+    pub urgent: bool,
 }
 
 /// Waits for descriptors, each registered with a source.

@@ -3,6 +3,7 @@
 //! The descriptor is a number: it belongs to whoever made the socket, a Python object for one. The face says when it is
 //! closed, and calls nothing here afterwards. `WouldBlock` and `Interrupted` are outcomes, not errors.
 
+use std::cell::Cell;
 use std::io::IoSlice;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -94,27 +95,61 @@ pub fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Outcome> {
     Outcome::of("recv", received)
 }
 
+/// The same. With `cut`, notes there whether the bytes came with something else, as descriptors do through a Unix socket:
+/// the kernel ends a read behind those, whatever else is there. What comes with them is thrown away, as `recv` does.
+#[inline]
+pub fn receive_noting(fd: RawFd, buffer: &mut [u8], cut: Option<&Cell<bool>>) -> Result<Outcome> {
+    if cut.is_none() {
+        return receive(fd, buffer);
+    }
+    let part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: the part is ours alone, of this length, and alive.
+    unsafe { receive_parts(fd, &mut [part], cut) }
+}
+
 /// Receives into `first`, which nobody has written yet, and into `second` what does not fit there. With the outcome comes
-/// what of `first` was written.
+/// what of `first` was written. `cut` is that of [`receive_noting`].
 pub fn receive_in_two<'a>(
     fd: RawFd,
     first: &'a mut [MaybeUninit<u8>],
     second: &mut [u8],
+    cut: Option<&Cell<bool>>,
 ) -> Result<(Outcome, &'a mut [u8])> {
-    let fd = borrow(fd)?;
-    let parts = [
+    let mut parts = [
         libc::iovec { iov_base: first.as_mut_ptr().cast(), iov_len: first.len() },
         libc::iovec { iov_base: second.as_mut_ptr().cast(), iov_len: second.len() },
     ];
-    // SAFETY: both parts are ours alone, of these lengths, and alive; the kernel only writes to them. Nobody can tell `readv`
-    // of a socket from a `recv` without flags.
-    let returned = unsafe { libc::readv(fd.as_raw_fd(), parts.as_ptr(), parts.len() as libc::c_int) };
-    let received = usize::try_from(returned)
-        .map_err(|_| Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL));
-    let outcome = Outcome::of("recv", received)?;
+    // SAFETY: both parts are ours alone, of these lengths, and alive.
+    let outcome = unsafe { receive_parts(fd, &mut parts, cut) }?;
     let count = if let Outcome::Done(count) = outcome { count.min(first.len()) } else { 0 };
     // SAFETY: the kernel fills the first part before the second, so it has written so many bytes of it.
     Ok((outcome, unsafe { slice::from_raw_parts_mut(first.as_mut_ptr().cast(), count) }))
+}
+
+/// Receives into several parts, one after the other.
+///
+/// # Safety
+///
+/// The parts are memory that may be written to, and that nobody else looks at.
+unsafe fn receive_parts(fd: RawFd, parts: &mut [libc::iovec], cut: Option<&Cell<bool>>) -> Result<Outcome> {
+    let fd = borrow(fd)?.as_raw_fd();
+    let returned = match cut {
+        // SAFETY: the kernel only writes to the parts. Nobody can tell `readv` of a socket from a `recv` without flags.
+        None => unsafe { libc::readv(fd, parts.as_ptr(), parts.len() as libc::c_int) },
+        Some(cut) => {
+            // SAFETY: a structure of numbers and pointers, of which zeros say that there is nothing.
+            let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+            message.msg_iov = parts.as_mut_ptr();
+            message.msg_iovlen = parts.len() as _;
+            // SAFETY: the kernel only writes to the parts and to the structure, which has no room for anything else.
+            let returned = unsafe { libc::recvmsg(fd, &raw mut message, 0) };
+            cut.set(returned > 0 && message.msg_flags & libc::MSG_CTRUNC != 0);
+            returned
+        }
+    };
+    let received = usize::try_from(returned)
+        .map_err(|_| Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL));
+    Outcome::of("recv", received)
 }
 
 /// Whether a read would not block: something is there, or the end, or an error.
@@ -154,19 +189,29 @@ pub fn set_no_delay(fd: RawFd) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::net::SendAncillaryMessage;
     use std::io::Write;
+    use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
     /// What comes of so many bytes, with room for five and four more: how many came, and both parts.
     #[track_caller]
     fn check(sent: &[u8], count: usize, first: &[u8], second: &[u8]) {
+        for cut in [None, Some(&Cell::new(true))] {
+            check_one(sent, count, first, second, cut);
+        }
+    }
+
+    #[track_caller]
+    fn check_one(sent: &[u8], count: usize, first: &[u8], second: &[u8], cut: Option<&Cell<bool>>) {
         let (mut one, other) = UnixStream::pair().unwrap();
         one.write_all(sent).unwrap();
         drop(one);
         let (mut memory, mut rest) = ([MaybeUninit::uninit(); 5], [0; 4]);
-        let (outcome, written) = receive_in_two(other.as_raw_fd(), &mut memory, &mut rest).unwrap();
+        let (outcome, written) = receive_in_two(other.as_raw_fd(), &mut memory, &mut rest, cut).unwrap();
         assert_eq!((outcome, &*written), (Outcome::Done(count), first));
         assert_eq!(&rest[..count.saturating_sub(5)], second);
+        assert_ne!(cut.map(Cell::get), Some(true), "nothing came with the bytes");
     }
 
     #[test]
@@ -179,11 +224,26 @@ mod tests {
     }
 
     #[test]
+    fn what_ends_a_read_early_is_noted() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let with = [one.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        assert!(control.push(SendAncillaryMessage::ScmRights(&with)));
+        rustix::net::sendmsg(&one, &[IoSlice::new(b"before")], &mut control, SendFlags::empty()).unwrap();
+        (&one).write_all(b"behind").unwrap();
+        let (cut, mut memory) = (Cell::new(false), [0; 20]);
+        let mut received = || receive_noting(other.as_raw_fd(), &mut memory, Some(&cut)).map(|done| (done, cut.get()));
+        assert_eq!(received(), Ok((Outcome::Done(6), true)));
+        assert_eq!(received(), Ok((Outcome::Done(6), false)));
+    }
+
+    #[test]
     fn nothing_is_written_where_nothing_has_come() {
         let (one, other) = UnixStream::pair().unwrap();
         other.set_nonblocking(true).unwrap();
         let received =
-            |fd| receive_in_two(fd, &mut [MaybeUninit::uninit(); 5], &mut [0; 4]).map(|(outcome, _)| outcome);
+            |fd| receive_in_two(fd, &mut [MaybeUninit::uninit(); 5], &mut [0; 4], None).map(|(outcome, _)| outcome);
         assert_eq!(received(other.as_raw_fd()), Ok(Outcome::WouldBlock));
         drop(one);
         assert!(received(-1).is_err());

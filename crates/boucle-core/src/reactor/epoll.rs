@@ -205,10 +205,12 @@ impl<S> Epoll<S> {
             }
             let token = Token::from_bits(bits);
             if self.registry.get_mut(token).is_ok() {
+                let urgent = flags & libc::EPOLLPRI as u32 != 0;
+                let flags = flags & !(libc::EPOLLPRI as u32);
                 let readable = flags & !(libc::EPOLLOUT as u32) != 0;
                 let writable = flags & !(libc::EPOLLIN as u32 | libc::EPOLLRDHUP as u32) != 0;
                 let hung_up = flags & !(libc::EPOLLIN as u32 | libc::EPOLLOUT as u32) != 0;
-                events.push(Event { token, readable, writable, hung_up });
+                events.push(Event { token, readable, writable, hung_up, urgent });
             }
         }
         self.waiter = waiter;
@@ -229,7 +231,7 @@ fn flags(interest: Interest) -> epoll::EventFlags {
     let mut flags = epoll::EventFlags::empty();
     flags.set(epoll::EventFlags::IN, interest.read);
     flags.set(epoll::EventFlags::OUT, interest.write);
-    flags.set(epoll::EventFlags::ET | epoll::EventFlags::RDHUP, interest.edges);
+    flags.set(epoll::EventFlags::ET | epoll::EventFlags::RDHUP | epoll::EventFlags::PRI, interest.edges);
     flags
 }
 
@@ -310,6 +312,24 @@ mod tests {
         one.write_all(b"x").unwrap();
         assert_eq!(wait(&mut epoll), [("other", true, false)]);
         assert_eq!(wait(&mut epoll), [("other", true, false)], "level-triggered");
+    }
+
+    #[test]
+    fn a_byte_out_of_band_is_told_with_edges_and_is_nothing_to_read() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut one = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (other, _) = listener.accept().unwrap();
+        let mut epoll = Epoll::new().unwrap();
+        epoll.register(other.as_raw_fd(), Interest { write: false, ..Interest::EDGES }, ()).unwrap();
+        let mut reported = || {
+            let mut events = Vec::new();
+            epoll.wait(Duration::from_secs(10), &mut events).unwrap();
+            events.iter().map(|event| (event.readable, event.writable, event.hung_up, event.urgent)).collect::<Vec<_>>()
+        };
+        rustix::net::send(&one, b"!", rustix::net::SendFlags::OOB).unwrap();
+        assert_eq!(reported(), [(false, false, false, true)]);
+        one.write_all(b"behind").unwrap();
+        assert_eq!(reported(), [(true, false, false, true)]);
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl<S> Simulated<S> {
             let readable = ready.read && registration.interest.read;
             let writable = ready.write && registration.interest.write;
             if readable || writable {
-                events.push(Event { token, readable, writable, hung_up: false });
+                events.push(Event { token, readable, writable, hung_up: false, urgent: false });
             }
         }
         events.len() > before

@@ -73,9 +73,11 @@ pub(super) fn send(py: Python<'_>, core: This<'_, LoopCore>) -> Result<()> {
     result
 }
 
-/// After a step: sends what it wrote, whatever came of it.
+/// After a step: sends what it wrote, whatever came of it. What is written from now on leaves at once, by a destructor for
+/// one that runs when the step's handle goes: the next step may be far away.
 #[inline]
 pub(super) fn after_step(py: Python<'_>, core: This<'_, LoopCore>, result: Result<()>) -> Result<()> {
+    core.puts_nothing_off();
     if core.has_unsent.get() { afterwards(py, result, || send(py, core)) } else { result }
 }
 

@@ -234,8 +234,8 @@ fn run_batch(
             (turn.pop(), turn.ready_len())
         };
         let Some(Ready { item, since, woken_by }) = next else { break };
-        this.puts_off_since(if ring.is_some() { start } else { Stamp::now() });
         if let Some(task) = task::native(&item) {
+            this.puts_off_since(if ring.is_some() { start } else { Stamp::now() });
             let result = run_task(py, thread, this, task, &item, ring, (&mut start, since, woken_by, left));
             this.steps.set(this.steps.get() + 1);
             if result.is_err() {
@@ -254,6 +254,7 @@ fn run_batch(
         if cancelled {
             continue;
         }
+        this.puts_off_since(if ring.is_some() { start } else { Stamp::now() });
         let result = match ring {
             None => run_item(py, thread, this, native, &item),
             Some(ring) => {

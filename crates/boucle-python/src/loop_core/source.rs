@@ -60,6 +60,10 @@ pub(crate) struct Watcher {
     /// What was reported and is to be acted on.
     reported: Cell<Sides>,
     hung_up: Cell<bool>,
+    /// Whether there was a byte out of band when the kernel reported last.
+    urgent: Cell<bool>,
+    /// Whether the last read of a Unix socket ended where descriptors had come.
+    cut: Cell<bool>,
     /// Whether a read took as much as it could, so that nobody knows whether anything is left.
     doubtful: Cell<bool>,
     queued: Cell<bool>,
@@ -201,7 +205,9 @@ impl Watcher {
         for sides in [&self.wants, &self.ready, &self.reported] {
             sides.set(Sides::default());
         }
-        self.hung_up.set(false);
+        for flag in [&self.hung_up, &self.urgent, &self.cut] {
+            flag.set(false);
+        }
         self.asked.set(Interest::NONE);
         self.manner.set(manner);
         self.step.set(Some(steps_of::<S>()));
@@ -263,6 +269,7 @@ impl Watcher {
             Some(event) => {
                 self.doubtful.set(self.doubtful.get() && !event.readable);
                 self.hung_up.set(self.hung_up.get() || event.hung_up);
+                self.urgent.set(event.urgent);
                 Sides { read: event.readable, write: event.writable }
             }
             None => self.ready.get(),
@@ -307,6 +314,18 @@ impl Watcher {
     /// Nothing more can be written until the kernel reports again.
     pub(crate) fn used_up_write(&self) {
         self.ready.set(Sides { write: false, ..self.ready.get() });
+    }
+
+    /// Where a read is to note that it was cut; nothing where none is.
+    #[inline]
+    pub(crate) fn cut(&self) -> Option<&Cell<bool>> {
+        (self.manner.get() == Manner::Edges).then_some(&self.cut)
+    }
+
+    /// Whether a short read is not the last one: the other side has closed, or the kernel may have ended it early.
+    #[inline]
+    pub(crate) fn may_have_left_some(&self) -> bool {
+        self.hung_up.get() || self.urgent.get() || self.cut.get()
     }
 
     /// Whether the other side has closed: a short read is not the last one then.

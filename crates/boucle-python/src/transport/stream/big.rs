@@ -26,7 +26,7 @@ const BIG: usize = 32 * 1024;
 /// A read has brought so much, of what there was room for.
 #[inline]
 pub(super) fn note(this: This<'_, StreamTransport>, watcher: This<'_, Watcher>, count: usize, room: usize) {
-    if count < room && !watcher.hung_up() {
+    if count < room && !watcher.may_have_left_some() {
         watcher.used_up_read();
     }
     // Too large an object is cut in place, while of too small a one all is copied: of sizes that vary the larger counts.
@@ -97,7 +97,7 @@ fn attempt<'a>(
     rest: &mut [u8],
 ) -> (&'a mut [u8], boucle_core::Result<Outcome>) {
     let room = memory.len() + rest.len();
-    match socket::receive_in_two(this.fd.get(), memory, rest) {
+    match socket::receive_in_two(this.fd.get(), memory, rest, watcher.cut()) {
         Ok((outcome, written)) => {
             if let Outcome::Done(count @ 1..) = outcome {
                 note(this, watcher, count, room);

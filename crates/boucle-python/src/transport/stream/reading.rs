@@ -1,7 +1,8 @@
 //! What arrives: one read a report, into the loop's scratch buffer and from there to the protocol.
 //!
 //! A read that does not fill the buffer has emptied the socket, so nobody asks the kernel again; unless the other side has
-//! hung up, for then the end is still to be read.
+//! hung up, for then the end is still to be read, or the kernel ends reads early: before a byte out of band, and behind one
+//! with which descriptors came.
 
 use boucle_core::socket::{self, Outcome};
 use pyo3::intern;
@@ -138,7 +139,7 @@ fn receive(
     take: impl FnOnce(&[u8]),
 ) -> boucle_core::Result<Outcome> {
     core.with_scratch(|scratch| {
-        let outcome = socket::receive(this.fd.get(), scratch);
+        let outcome = socket::receive_noting(this.fd.get(), scratch, watcher.cut());
         if let Ok(Outcome::Done(count @ 1..)) = outcome {
             big::note(this, watcher, count, scratch.len());
             take(&scratch[..count]);
@@ -293,11 +294,12 @@ fn receive_into(
     watcher: This<'_, Watcher>,
     memory: &mut [u8],
 ) -> boucle_core::Result<Outcome> {
-    let outcome = socket::receive(this.fd.get(), memory);
+    let outcome = socket::receive_noting(this.fd.get(), memory, watcher.cut());
     if let Ok(Outcome::Done(count)) = outcome
         && !watcher.hung_up()
     {
-        if count < memory.len() { watcher.used_up_read() } else { watcher.may_have_read_all() }
+        let is_all = count < memory.len() && !watcher.may_have_left_some();
+        if is_all { watcher.used_up_read() } else { watcher.may_have_read_all() }
     }
     outcome
 }

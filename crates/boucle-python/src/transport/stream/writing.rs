@@ -244,10 +244,14 @@ pub(super) fn ready(
     this: This<'_, StreamTransport>,
     watcher: This<'_, Watcher>,
 ) -> Result<()> {
+    let before = this.outgoing.borrow().len();
     if this.conn_lost.get() > 0 || !this.blocked.get() || !send(py, this)? {
         return Ok(());
     }
     let size = this.outgoing.borrow().len();
+    if size == before {
+        return Ok(());
+    }
     if size == 0 {
         this.blocked.set(false);
         watcher.want_write(core, &this.to_owned(), false)?;
