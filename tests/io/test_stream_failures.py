@@ -158,6 +158,28 @@ def test_what_is_no_writable_buffer_is_a_mistake(connect, buffer):
     assert connection.protocol.lost == [report["exception"]]
 
 
+def test_scattered_memory_cannot_be_sent(connect):
+    connection = connect()
+    reports = reports_of(connection.loop)
+    scattered = memoryview(b"abcdef")[::2]
+
+    def write():
+        connection.transport.write(b"before")
+        connection.transport.write(scattered)
+        connection.transport.write(b"after")
+
+    connection.loop.call_soon(write)
+    connection.until_lost()
+    (report,) = reports
+    assert report["message"] == "Fatal write error on socket transport"
+    (lost,) = connection.protocol.lost
+    assert report["exception"] is lost
+    assert isinstance(lost, BufferError)
+    connection.transport.write(scattered)
+    assert connection.receive_all() == b"before"
+    assert len(reports) == 1
+
+
 def test_other_connections_do_not_notice(connect):
     wrong = connect(failing(Recorder, "data_received", MistakeError()))
     right = connect()

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 
 use super::super::flow;
 use super::super::payload::{self, Payload};
+use super::super::report;
 use super::{StreamTransport, closing, parties};
 use crate::errors::to_py_err;
 use crate::imports;
@@ -21,7 +22,7 @@ use crate::loop_core::source::Watcher;
 use crate::raw::args::Arg;
 use crate::raw::bytes::{Buffer, Bytes};
 use crate::raw::guard::value_of;
-use crate::raw::{Args, Owned, Result, This};
+use crate::raw::{Args, Owned, Raised, Result, This};
 use crate::versions;
 
 /// More is not put off.
@@ -29,6 +30,9 @@ const LARGE: usize = 64 * 1024;
 
 /// From this length on, memory that may change is not put off either: the copy would cost as much as a system call.
 const LENT: usize = 32 * 1024;
+
+/// What is said of a connection that is given up because nothing can be sent.
+const FATAL: &str = "Fatal write error on socket transport";
 
 /// `write(data)`.
 pub(super) fn write(py: Python<'_>, this: This<'_, StreamTransport>, args: Args<'_>) -> Result<()> {
@@ -57,7 +61,10 @@ pub(super) fn write_one(py: Python<'_>, this: This<'_, StreamTransport>, data: A
     }
     let payload = match piece {
         Ok(bytes) => Payload::Kept(bytes),
-        Err(other) => Payload::Borrowed(Buffer::readable(&other)?),
+        Err(other) => match Buffer::readable(&other) {
+            Ok(buffer) => Payload::Borrowed(buffer),
+            Err(raised) => return refuse(py, this, raised),
+        },
     };
     if payload.as_ref().is_empty() {
         return Ok(());
@@ -74,6 +81,17 @@ pub(super) fn write_one(py: Python<'_>, this: This<'_, StreamTransport>, data: A
             written(py, this, true)
         }
     }
+}
+
+/// Memory that is scattered cannot be sent: asyncio finds out when it tries, and gives the connection up.
+#[cold]
+fn refuse(py: Python<'_>, this: This<'_, StreamTransport>, raised: Raised) -> Result<()> {
+    let exception = report::catch(py, raised)?;
+    if this.conn_lost.get() > 0 {
+        return flow::lost_write(py, &this.conn_lost);
+    }
+    send_put_off(py, this)?;
+    closing::fail(py, this, &exception, FATAL)
 }
 
 /// `writelines(list_of_data)`.
@@ -221,7 +239,7 @@ impl Tried {
                 this.blocked.set(false);
                 want(this, false)?;
                 let exception = value_of(py, to_py_err(&error));
-                closing::fail(py, this, &exception, "Fatal write error on socket transport")?;
+                closing::fail(py, this, &exception, FATAL)?;
                 if let Some(waiter) = this.empty_waiter.get() {
                     waiter.any(py).call_method1(intern!(py, "set_exception"), (exception.any(py),))?;
                 }
